@@ -1,0 +1,91 @@
+"""Cited answers from your own documents, on Milvus and any OpenAI-style API.
+
+    from citekite import KnowledgeBase
+
+    with KnowledgeBase("./docs.db") as kb:
+        kb.sync("docs/")
+        print(kb.ask("How is data stored in Milvus?"))
+
+The public names are imported when they are first used: `import citekite` alone loads nothing heavy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from citekite.errors import CitekiteError
+    from citekite.knowledge_base import KnowledgeBase
+    from citekite.settings import Settings, load_settings
+    from citekite.types import (
+        Answer,
+        Chunk,
+        Citation,
+        Cited,
+        Delta,
+        Document,
+        Done,
+        Event,
+        Failed,
+        Hit,
+        Retrieved,
+        SyncPlan,
+        SyncReport,
+        Turn,
+    )
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "CitekiteError": "errors",
+    "KnowledgeBase": "knowledge_base",
+    "Settings": "settings",
+    "load_settings": "settings",
+    **dict.fromkeys(
+        (
+            "Answer",
+            "Chunk",
+            "Citation",
+            "Cited",
+            "Delta",
+            "Document",
+            "Done",
+            "Event",
+            "Failed",
+            "Hit",
+            "Retrieved",
+            "SyncPlan",
+            "SyncReport",
+            "Turn",
+        ),
+        "types",
+    ),
+}
+
+__all__ = [
+    "Answer",
+    "Chunk",
+    "Citation",
+    "Cited",
+    "CitekiteError",
+    "Delta",
+    "Document",
+    "Done",
+    "Event",
+    "Failed",
+    "Hit",
+    "KnowledgeBase",
+    "Retrieved",
+    "Settings",
+    "SyncPlan",
+    "SyncReport",
+    "Turn",
+    "load_settings",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,5 @@
+"""`python -m citekite` is the command line."""
+
+from citekite.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""From retrieved passages to an answer with citations: prompt, model or extraction, citations checked."""

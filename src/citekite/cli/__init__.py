@@ -1,0 +1,26 @@
+"""The command line: thin, one module a group of commands; nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import sys
+
+BEGIN = """\
+citekite answers questions from your own documents, with citations.
+
+To begin:
+  citekite sync ./docs                            read a folder into ./citekite.db
+  citekite ask "How is data stored in Milvus?"    an answer with its sources
+  citekite search "consistency levels"            the passages alone
+
+No key is needed. With FIREWORKS_API_KEY (or OPENAI_API_KEY) set, a chat model writes the answers.
+`citekite --help` lists all commands."""
+
+
+def main() -> None:
+    """Run the command line; the exit codes are those of `citekite.errors.STATUS`."""
+    if len(sys.argv) == 1:
+        print(BEGIN)
+        return
+    from citekite.cli.app import app
+
+    app()

@@ -1,0 +1,42 @@
+"""The commands, gathered."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from citekite import __version__
+from citekite.cli import ask, inspect, sync
+
+app = typer.Typer(
+    name="citekite",
+    help="Cited answers from your own documents, on Milvus and any OpenAI-style API.",
+    epilog="Every option is also a setting: CITEKITE_<NAME> in the environment, or a line of citekite.toml.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"citekite {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+for command in (sync.sync, ask.ask, ask.search, ask.chat):
+    app.command()(command)
+for command in (inspect.documents, inspect.status, sync.remove, sync.reindex):
+    app.command(rich_help_panel="Collection")(command)
+for command in (inspect.config, inspect.doctor):
+    app.command(rich_help_panel="Setup")(command)

@@ -1,0 +1,109 @@
+"""Commands that read: search, ask, chat."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from citekite.cli import show
+from citekite.cli.options import ANSWER, EMBED, ENDPOINT, RETRIEVE, STORE, takes_settings
+from citekite.errors import SettingsError
+from citekite.types import Answer, Delta, Done, Failed, Turn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from citekite.types import Event
+
+Question = Annotated[str, typer.Argument(help="The question.")]
+Filter = Annotated[
+    str, typer.Option("--filter", help="Milvus expression, such as 'source like \"%faq%\"' or 'page > 3'.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@takes_settings(*RETRIEVE, *STORE, *EMBED, *ENDPOINT)
+def search(
+    arguments: dict[str, Any],
+    question: Question,
+    filter: Filter = "",
+    as_json: AsJson = False,
+    format: Annotated[str, typer.Option("--format", help="text, json, or pairs: [[text, distance], ...].")] = "text",
+) -> None:
+    """Show the passages that answer a question best."""
+    from citekite.knowledge_base import KnowledgeBase
+
+    if format not in ("text", "json", "pairs"):
+        raise SettingsError(f"--format cannot be {format!r}: it is text, json or pairs")
+    with KnowledgeBase(**arguments) as kb:
+        hits = kb.search(question, filter=filter)
+    if format == "pairs":
+        print(json.dumps([[hit.chunk.text, hit.score] for hit in hits], ensure_ascii=False, indent=4))
+    elif as_json or format == "json":
+        print(json.dumps([show.hit_json(hit) for hit in hits], ensure_ascii=False, indent=2))
+    elif not hits:
+        print("Nothing in the documents matches.")
+    else:
+        print("\n".join(map(show.show_hit, hits)).rstrip())
+
+
+@takes_settings(*ANSWER, *RETRIEVE, *STORE, *EMBED, *ENDPOINT)
+def ask(arguments: dict[str, Any], question: Question, filter: Filter = "", as_json: AsJson = False) -> None:
+    """Answer a question from the documents, with citations."""
+    from citekite.knowledge_base import KnowledgeBase
+
+    with KnowledgeBase(**arguments) as kb:
+        if as_json:
+            answer = kb.ask(question, filter=filter)
+            print(json.dumps(show.answer_json(answer), ensure_ascii=False, indent=2))
+        else:
+            _print_stream(kb.ask_stream(question, filter=filter))
+
+
+@takes_settings(*ANSWER, *RETRIEVE, *STORE, *EMBED, *ENDPOINT)
+def chat(arguments: dict[str, Any], filter: Filter = "") -> None:
+    """Ask one question after the other; a follow-up may refer to what was said before. An empty line ends it."""
+    from citekite.knowledge_base import KnowledgeBase
+
+    history: list[Turn] = []
+    with KnowledgeBase(**arguments) as kb:
+        while question := _next_question():
+            answer = _print_stream(kb.ask_stream(question, filter=filter, history=history))
+            history.append(Turn(question, answer.text))
+
+
+def _print_stream(events: Iterator[Event]) -> Answer:
+    """Print an answer as it comes, then its notes and sources."""
+    for event in events:
+        if isinstance(event, Delta):
+            print(event.text, end="", flush=True)
+        elif isinstance(event, Failed):
+            if event.partial:
+                print("\n(the answer stops here)")
+            raise event.error
+        elif isinstance(event, Done):
+            _print_end(event.answer)
+            return event.answer
+    raise AssertionError("an answer ends with Done or Failed")
+
+
+def _print_end(answer: Answer) -> None:
+    print()
+    if answer.citations:
+        print(f"\n{show.show_sources(answer)}")
+    if answer.dropped_markers:
+        print(show.dim(f"\n{answer.dropped_markers} markers that point at no passage were dropped."))
+    if answer.notes:
+        print("\n" + "\n".join(map(show.dim, answer.notes)))
+    if answer.standalone not in ("", answer.question):
+        print(show.dim(f"Searched for: {answer.standalone}"))
+
+
+def _next_question() -> str:
+    try:
+        return input("\n> " if sys.stdin.isatty() else "").strip()
+    except EOFError:
+        return ""

@@ -1,0 +1,80 @@
+"""Commands that look: documents, status, config, doctor."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from citekite.cli.options import ANSWER, BATCH, EMBED, ENDPOINT, LOAD, OPTIONS, RETRIEVE, STORE, takes_settings
+from citekite.cli.show import bold, dim, near
+from citekite.errors import STATUS, CitekiteError
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@takes_settings(*STORE)
+def documents(arguments: dict[str, Any], as_json: AsJson = False) -> None:
+    """List the documents of the collection."""
+    from dataclasses import asdict
+
+    from citekite.knowledge_base import KnowledgeBase
+
+    with KnowledgeBase(**arguments) as kb:
+        found = kb.documents()
+    if as_json:
+        print(json.dumps([asdict(document) for document in found], ensure_ascii=False, indent=2))
+        return
+    for document in found:
+        print(f"{document.chunks:>6,}  {near(document.source, document.source)}  {dim(document.title)}")
+    print(f"{len(found):,} documents")
+
+
+@takes_settings(*STORE)
+def status(arguments: dict[str, Any], as_json: AsJson = False) -> None:
+    """Show what the collection holds and how it was made."""
+    from dataclasses import asdict
+
+    from citekite.knowledge_base import KnowledgeBase
+
+    with KnowledgeBase(**arguments) as kb:
+        found = kb.status()
+    if as_json:
+        print(json.dumps(asdict(found), ensure_ascii=False, indent=2))
+        return
+    for name, value in asdict(found).items():
+        shown = ", ".join(value) if isinstance(value, tuple | list) else f"{value:,}" if type(value) is int else value
+        print(f"{name.replace('_', ' '):<14} {shown}")
+
+
+@takes_settings(*STORE, *LOAD, *RETRIEVE, *ANSWER, *EMBED, *ENDPOINT, *BATCH)
+def config(arguments: dict[str, Any], as_json: AsJson = False) -> None:
+    """Show each setting, its effective value and where it came from; secrets are masked."""
+    from citekite.settings import load_settings
+
+    loaded = load_settings(arguments)
+    values = loaded.settings.model_dump(mode="json")
+    if as_json:
+        rows = {name: {"value": values[name], "origin": loaded.origins[name]} for name in OPTIONS}
+        print(json.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    for name in OPTIONS:
+        value = "" if values[name] is None else json.dumps(values[name], ensure_ascii=False)
+        print(f"{bold(f'{name:<20}')} {value:<28} {dim(loaded.origins[name])}")
+
+
+@takes_settings(*STORE, *ANSWER, *EMBED, *ENDPOINT)
+def doctor(arguments: dict[str, Any]) -> None:
+    """Check database, collection, embedder, model endpoint and disk, and say how to mend what is wrong."""
+    from citekite.doctor import examine
+    from citekite.settings import load_settings
+
+    failed = False
+    for check in examine(load_settings(arguments).settings):
+        failed |= check.state == "failed"
+        print(f"{check.state:<7} {bold(check.name)}: {check.message}")
+        if check.remedy:
+            print(f"        → {check.remedy}")
+    if failed:
+        raise typer.Exit(STATUS[CitekiteError].exit_code)

@@ -1,0 +1,141 @@
+"""The settings as command line options: one table, from which every command takes the rows that it uses."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from citekite.errors import CitekiteError, status_of
+
+# Name of the setting -> type and help; a test holds the names against `Settings`.
+OPTIONS: dict[str, tuple[Any, str]] = {
+    "uri": (str, "Milvus: a local .db path, or the URI of a server or of Zilliz Cloud."),
+    "token": (str, "Token of the Milvus server or of Zilliz Cloud."),
+    "database": (str, "Name of the Milvus database."),
+    "collection": (str, "Name of the collection."),
+    "consistency": (str, "Consistency level: Strong, Session, Bounded or Eventually."),
+    "include": (list[str], "Take only files that match this glob (repeatable)."),
+    "exclude": (list[str], "Leave out files that match this glob (repeatable)."),
+    "text_column": (str, "Column or key with the text of a CSV or JSONL row."),
+    "max_file_mb": (float, "Largest file, in MB."),
+    "max_archive_mb": (float, "Largest unpacked archive, in MB."),
+    "allow_private_urls": (bool, "Allow URLs of private and loopback addresses."),
+    "splitter": (str, "How documents are split: sections, or separator."),
+    "separator": (str, "Where the separator splitter cuts."),
+    "chunk_characters": (int, "Longest chunk of the sections splitter, in characters."),
+    "provider": (str, "Model endpoint: fireworks, openai or ollama."),
+    "base_url": (str, "Base URL of any other OpenAI-style endpoint."),
+    "api_key": (str, "Key of the model endpoint; better set in the environment."),
+    "model": (str, "Chat model that writes the answers."),
+    "max_tokens": (int, "Longest answer, in tokens."),
+    "temperature": (float, "Sampling temperature of answers."),
+    "timeout": (float, "Seconds to wait until an endpoint or web server sends something."),
+    "retry_seconds": (float, "Time budget for the retries of one request, in seconds."),
+    "embedder": (str, "What embeds: static, api or sentence-transformers."),
+    "embedding_model": (str, "Embedding model, or the folder of a local one."),
+    "embedding_base_url": (str, "Endpoint for embeddings, where it is another one."),
+    "embedding_api_key": (str, "Key for embeddings, where it is another one."),
+    "dimensions": (int, "Length of the vectors, where the model lets one choose."),
+    "document_prefix": (str, "Put in front of every passage; by default what the model asks for."),
+    "query_prefix": (str, "Put in front of every question; by default what the model asks for."),
+    "concurrency": (int, "Embedding requests at once."),
+    "batch_size": (int, "Most texts in one embedding request."),
+    "embedding_price": (float, "Price of a million embedded tokens; --dry-run then shows the cost."),
+    "mode": (str, "Search legs: hybrid, dense or lexical."),
+    "k": (int, "How many passages to retrieve."),
+    "lexical_weight": (float, "Weight of the lexical leg, 0 to 1; by default by embedder and language."),
+    "context_tokens": (int, "Token budget of the passages in a prompt."),
+}
+
+STORE = ("uri", "token", "database", "collection", "consistency")
+LOAD = (
+    "include",
+    "exclude",
+    "text_column",
+    "max_file_mb",
+    "max_archive_mb",
+    "allow_private_urls",
+    "splitter",
+    "separator",
+    "chunk_characters",
+)
+ENDPOINT = ("provider", "base_url", "api_key", "timeout", "retry_seconds")
+EMBED = (
+    "embedder",
+    "embedding_model",
+    "embedding_base_url",
+    "embedding_api_key",
+    "dimensions",
+    "document_prefix",
+    "query_prefix",
+)
+BATCH = ("concurrency", "batch_size", "embedding_price")
+RETRIEVE = ("k", "mode", "lexical_weight")
+ANSWER = ("model", "max_tokens", "temperature", "context_tokens")
+
+_SHORT = {"k": ("-k",)}
+_PANELS = {
+    **dict.fromkeys(STORE, "Store"),
+    **dict.fromkeys(LOAD, "Load and split"),
+    **dict.fromkeys(ENDPOINT, "Model endpoint"),
+    **dict.fromkeys((*EMBED, *BATCH), "Embed"),
+    **dict.fromkeys(RETRIEVE, "Retrieve"),
+    **dict.fromkeys(ANSWER, "Answer"),
+}
+
+
+def takes_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of these settings; its first parameter gets the given ones, keyed by name.
+
+    Errors of citekite become a line on standard error and the exit code of their family.
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        options = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(name))
+            for name in names
+        ]
+
+        @functools.wraps(function)
+        def command(**values: Any) -> None:
+            given = {name: values.pop(name) for name in names}
+            with reported():
+                function({name: value for name, value in given.items() if value not in (None, [])}, **values)
+
+        parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own] + options
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return command
+
+    return decorate
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Turn an error of citekite into a line on standard error and an exit code; a bug keeps its traceback."""
+    try:
+        yield
+    except CitekiteError as error:
+        print(f"citekite: {error}", file=sys.stderr)
+        raise typer.Exit(status_of(error).exit_code) from None
+    except KeyboardInterrupt as error:
+        raise typer.Exit(status_of(error).exit_code) from None
+    except BrokenPipeError:
+        # The reader went away (`| head`); what is left in the buffer has nowhere to go.
+        sys.stdout = None
+        raise typer.Exit(0) from None
+
+
+def _annotation(name: str) -> Any:
+    kind, text = OPTIONS[name]
+    flag = f"--{name.replace('_', '-')}"
+    flags = (flag,) if kind is not bool else (f"{flag}/--no-{name.replace('_', '-')}",)
+    option = typer.Option(*flags, *_SHORT.get(name, ()), help=text, rich_help_panel=_PANELS[name], show_default=False)
+    return Annotated[kind | None, option]

@@ -1,0 +1,97 @@
+"""Printing answers and passages for people; JSON for programs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from citekite.types import Answer, Citation, Hit, describe_location
+
+
+def hit_json(hit: Hit) -> dict[str, Any]:
+    """A hit as plain values: text, source, headings, offsets, legs and scores."""
+    return {
+        "rank": hit.rank,
+        "score": hit.score,
+        **asdict(hit.chunk),
+        "legs": {n: asdict(leg) for n, leg in hit.legs.items()},
+    }
+
+
+def answer_json(answer: Answer) -> dict[str, Any]:
+    """An answer as plain values."""
+    return {
+        "question": answer.question,
+        "standalone": answer.standalone,
+        "outcome": answer.outcome,
+        "text": answer.text,
+        "model": answer.model,
+        "usage": asdict(answer.usage),
+        "citations": [citation_json(citation) for citation in answer.citations],
+        "hits": [hit_json(hit) for hit in answer.hits],
+        "dropped_markers": answer.dropped_markers,
+        "unverified_quotes": list(answer.unverified_quotes),
+        "notes": list(answer.notes),
+    }
+
+
+def citation_json(citation: Citation) -> dict[str, Any]:
+    """A citation as plain values; offsets point into the document's text."""
+    chunk = citation.hit.chunk
+    return {
+        "number": citation.number,
+        "chunk_id": chunk.id,
+        "source": chunk.source,
+        "title": chunk.title,
+        "headings": list(chunk.headings),
+        "start": citation.start,
+        "end": citation.end,
+        "line": citation.line,
+        "page": chunk.page,
+        "quote": citation.quote,
+        "verified": citation.verified,
+    }
+
+
+def show_hit(hit: Hit) -> str:
+    """A passage: where it stands, then its text."""
+    legs = ", ".join(f"{name} #{leg.rank} ({leg.score:.3f})" for name, leg in hit.legs.items())
+    head = f"{hit.rank}. {near(describe_location(hit.chunk), hit.chunk.source)}"
+    return f"{bold(head)}\n{dim(f'score {hit.score:.3f}: {legs}')}\n{hit.chunk.text.strip()}\n"
+
+
+def show_sources(answer: Answer) -> str:
+    """The list of sources under an answer, each with the quoted span."""
+    lines = []
+    for citation in answer.citations:
+        place = near(describe_location(citation.hit.chunk, citation.line), citation.hit.chunk.source)
+        lines.append(bold(f"[{citation.number}] {place}"))
+        lines.append(dim(f"    “{_one_line(citation.quote)}”" + ("" if citation.verified else " (unverified quote)")))
+    return "\n".join(lines)
+
+
+def near(text: str, source: str) -> str:
+    """The text with a path under the working directory made relative, as an editor or a person would write it."""
+    here = f"{Path.cwd().as_posix()}/"
+    return text.replace(source, source.removeprefix(here)) if source.startswith(here) else text
+
+
+def bold(text: str) -> str:
+    return _styled(text, "1")
+
+
+def dim(text: str) -> str:
+    return _styled(text, "2")
+
+
+def _styled(text: str, code: str) -> str:
+    plain = not sys.stdout.isatty() or "NO_COLOR" in os.environ
+    return text if plain else f"\x1b[{code}m{text}\x1b[0m"
+
+
+def _one_line(text: str, limit: int = 240) -> str:
+    joined = " ".join(text.split())
+    return joined if len(joined) <= limit else f"{joined[: limit - 1]}…"

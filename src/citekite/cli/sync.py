@@ -1,0 +1,128 @@
+"""Commands that write: sync, remove, reindex."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from citekite.cli.options import BATCH, EMBED, ENDPOINT, LOAD, STORE, takes_settings
+from citekite.cli.progress import reporting
+from citekite.errors import STATUS, SourceError
+from citekite.types import Failure, SyncPlan, SyncReport
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@takes_settings(*STORE, *LOAD, *EMBED, *ENDPOINT, *BATCH)
+def sync(
+    arguments: dict[str, Any],
+    sources: Annotated[
+        list[str], typer.Argument(help="Files, folders, .zip archives, or http(s) URLs of a page or a zip.")
+    ],
+    prune: Annotated[bool, typer.Option("--prune", help="Delete documents that left the sources.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring the collection to the state of the sources; what did not change costs nothing."""
+    from citekite.knowledge_base import KnowledgeBase
+
+    with KnowledgeBase(**arguments) as kb, reporting(quiet=quiet) as report:
+        if dry_run:
+            plan = kb.plan(*sources, prune=prune, report=report)
+        else:
+            with _stop_on_interrupt() as stopped:
+                try:
+                    done = kb.sync(*sources, prune=prune, report=report, stopped=stopped.is_set)
+                except KeyboardInterrupt:
+                    print("Stopped. What was embedded is stored; the same command goes on from here.", file=sys.stderr)
+                    raise
+    result: SyncPlan | SyncReport = plan if dry_run else done
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        print(json.dumps(asdict(result), ensure_ascii=False, indent=2))
+    else:
+        print(describe_plan(result) if isinstance(result, SyncPlan) else describe_report(result))
+    _show(result.warnings, "warning")
+    _show(result.failures, "failed")
+    if result.failures:
+        raise typer.Exit(STATUS[SourceError].exit_code)
+
+
+@takes_settings(*STORE)
+def remove(
+    arguments: dict[str, Any],
+    sources: Annotated[list[str], typer.Argument(help="Documents, or folders of documents, to delete from the index.")],
+) -> None:
+    """Delete documents from the collection; the files themselves stay."""
+    from citekite.knowledge_base import KnowledgeBase
+
+    with KnowledgeBase(**arguments) as kb:
+        for source in sources:
+            print(f"removed {source}: {kb.remove(source):,} chunks")
+
+
+@takes_settings(*STORE, *EMBED, *ENDPOINT, *BATCH)
+def reindex(arguments: dict[str, Any], quiet: Quiet = False) -> None:
+    """Embed every chunk anew, with another embedder; the old index serves until the new one is complete."""
+    from citekite.knowledge_base import KnowledgeBase
+
+    with KnowledgeBase(**arguments) as kb, reporting(quiet=quiet) as report:
+        count = kb.reindex(report=report)
+    print(f"reindexed {count:,} chunks")
+
+
+def describe_plan(plan: SyncPlan) -> str:
+    """What a dry run prints."""
+    cost = f", cost {plan.cost:.4f}" if plan.cost is not None else ""
+    return "\n".join(
+        (
+            f"documents  {plan.new:,} new, {plan.changed:,} changed, {plan.unchanged:,} unchanged, "
+            f"{plan.pruned:,} to prune",
+            f"chunks     {plan.add:,} to add, {plan.update:,} to update, {plan.keep:,} to keep, "
+            f"{plan.delete:,} to delete",
+            f"embedding  {plan.texts:,} texts, about {plan.tokens:,} tokens{cost}",
+        )
+    )
+
+
+def describe_report(report: SyncReport) -> str:
+    """What a sync prints when it is done."""
+    documents = f"{report.new:,} new, {report.changed:,} changed, {report.unchanged:,} unchanged documents"
+    if report.pruned:
+        documents += f", {report.pruned:,} pruned"
+    chunks = f"{report.added:,} chunks added, {report.updated:,} updated, {report.deleted:,} deleted"
+    return f"{documents}: {chunks}; {report.texts:,} texts embedded in {report.seconds:.1f} s"
+
+
+def _show(items: tuple[Failure, ...], word: str) -> None:
+    for item in items:
+        print(f"{word}: {item.source}: {item.reason}", file=sys.stderr)
+
+
+@contextmanager
+def _stop_on_interrupt() -> Iterator[threading.Event]:
+    """The first Ctrl-C (or SIGTERM) asks the sync to stop after what is in flight, a second one stops at once."""
+    stopped = threading.Event()
+
+    def stop(number: int, frame: object) -> None:
+        if stopped.is_set():
+            raise KeyboardInterrupt
+        stopped.set()
+        print("\nStopping after the batch in flight; Ctrl-C again stops at once.", file=sys.stderr)
+
+    before = {name: signal.signal(name, stop) for name in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)

@@ -1,0 +1,96 @@
+"""Checks of everything a knowledge base needs, each with what would mend it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from citekite.errors import CitekiteError, UnknownCollection
+from citekite.settings import Settings
+
+MIN_FREE_BYTES = 500_000_000
+# A probe gives up soon: it asks whether something answers now.
+PROBE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check: its name, how it went, what was found, and the command or setting that mends it."""
+
+    name: str
+    state: Literal["ok", "note", "failed"]
+    message: str
+    remedy: str = ""
+
+
+def examine(settings: Settings) -> Iterator[Check]:
+    """The checks, in the order in which a question meets what they check."""
+    from citekite.knowledge_base import KnowledgeBase
+
+    quick = settings.model_copy(update={"retry_seconds": 0.0, "timeout": min(settings.timeout, PROBE_SECONDS)})
+    yield _disk(settings)
+    with KnowledgeBase(settings=quick) as kb:
+        yield from _database(kb, settings)
+        yield _embedder(kb)
+    yield _model(quick)
+
+
+def _disk(settings: Settings) -> Check:
+    folder = Path(settings.uri).expanduser().absolute().parent if "://" not in settings.uri else Path.cwd()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    message = f"{free / 1e9:.1f} GB free at {folder}"
+    if free < MIN_FREE_BYTES:
+        return Check("disk", "failed", message, "free some space: a full disk stops a sync")
+    return Check("disk", "ok", message)
+
+
+def _database(kb: object, settings: Settings) -> Iterator[Check]:
+    from citekite.knowledge_base import KnowledgeBase
+
+    assert isinstance(kb, KnowledgeBase)
+    try:
+        status = kb.status()
+    except UnknownCollection as error:
+        yield Check("database", "ok", f"{settings.uri} can be used")
+        yield Check("collection", "note", str(error), "citekite sync FOLDER")
+    except CitekiteError as error:
+        yield Check("database", "failed", str(error), f"mend it, or use another one: --uri (now {settings.uri!r})")
+    else:
+        yield Check("database", "ok", f"{status.uri} ({status.server})")
+        yield Check("collection", "ok", f"{status.collection}: {status.chunks:,} chunks, {status.embedder}")
+
+
+def _embedder(kb: object) -> Check:
+    from citekite.knowledge_base import KnowledgeBase
+
+    assert isinstance(kb, KnowledgeBase)
+    try:
+        name, dimension = kb.probe_embedder()
+    except CitekiteError as error:
+        return Check("embedder", "failed", str(error), "set the key or the address it names, or --embedder static")
+    return Check("embedder", "ok", f"{name}, {dimension} dimensions")
+
+
+def _model(settings: Settings) -> Check:
+    from citekite.answer.generate import make_generator
+    from citekite.ports import Message
+
+    try:
+        generator = make_generator(settings.model_copy(update={"max_tokens": 16}))
+        if generator is None:
+            return Check(
+                "model",
+                "note",
+                "no chat model is configured: answers are made of sentences of the documents",
+                "export FIREWORKS_API_KEY=... (or set --base-url and --model)",
+            )
+        for _ in generator.stream([Message("user", "Say: ready")]):
+            break
+    except CitekiteError as error:
+        return Check("model", "failed", str(error), "citekite config shows the settings in use")
+    return Check("model", "ok", f"{generator.model} answers")

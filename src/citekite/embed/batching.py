@@ -1,0 +1,239 @@
+"""A stream of items into vectors: windows, equal texts once, batches that fit the endpoint, a bounded pool of requests.
+
+items -> window (equal texts merged) -> batches -> up to `concurrency` requests -> results as they return
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from citekite.errors import RequestRefused
+from citekite.ports import Embedder, Vectors
+from citekite.tokens import estimate_tokens
+
+T = TypeVar("T")
+
+# OpenAI takes 300,000 tokens in one embedding request (https://platform.openai.com/docs/api-reference/embeddings), and
+# the estimate may be wrong by a factor of two.
+REQUEST_TOKENS = 100_000
+
+# So many different texts refused one by one, and none accepted: it is not the texts.
+REFUSALS_BEFORE_GIVING_UP = 3
+
+# After Ctrl-C: how long to wait for the next request in flight, which is paid for.
+PATIENCE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded(Generic[T]):
+    """Items and their vectors, a row an item; `texts` counts the distinct texts sent, `tokens` is an estimate."""
+
+    items: list[T]
+    vectors: Vectors
+    texts: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused(Generic[T]):
+    """The items of one text that the endpoint refused to embed, and its reason."""
+
+    items: list[T]
+    error: RequestRefused
+
+
+def embed_in_batches(
+    embedder: Embedder, items: Iterable[T], text_of: Callable[[T], str], *, window: int = 4096
+) -> Iterator[Embedded[T] | Refused[T]]:
+    """Embed the items' texts and yield results as their requests return, in any order.
+
+    `items` is read lazily, a window ahead of the requests at most, so a stream of any length needs the memory of about
+    two windows. Equal texts of one window are sent once. A batch that the endpoint refuses is halved; a single text
+    that it refuses is yielded as `Refused`. On any other error, also one of `items` itself and Ctrl-C, nothing more is
+    sent, the results of what is in flight are yielded, and then the error is raised.
+    """
+    run: _Run[T] = _Run(embedder)
+    unsent: list[T] = []
+    try:
+        for item in items:
+            unsent.append(item)
+            if len(unsent) == window:
+                run.add(unsent, text_of)
+                unsent = []
+                yield from run.results(until=run.all_sent)
+            yield from run.results(until=run.none_ready)
+            if run.failure:
+                break
+        else:
+            run.add(unsent, text_of)
+            yield from run.results(until=run.idle)
+    except GeneratorExit:
+        raise
+    except BaseException as error:  # noqa: BLE001 - raised below, after what is already paid for
+        run.stop(error)
+    yield from run.rest()
+    if run.failure:
+        raise run.failure
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry(Generic[T]):
+    """A distinct text with the items that have it."""
+
+    text: str
+    tokens: int
+    items: list[T]
+
+
+class _Run(Generic[T]):
+    """The requests of one call: which wait, how many are in flight, and how large a batch the endpoint takes."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self.failure: BaseException | None = None
+        self._embedder = embedder
+        self._waiting: deque[list[_Entry[T]]] = deque()
+        self._in_flight = 0
+        self._returned: SimpleQueue[tuple[list[_Entry[T]], Vectors | BaseException]] = SimpleQueue()
+        self._largest_accepted = 0
+        self._smallest_refused = 2 * embedder.batch_size
+        # By text, as long as none was accepted.
+        self._early_refusals: dict[str, Refused[T]] = {}
+
+    def add(self, items: list[T], text_of: Callable[[T], str]) -> None:
+        """Queue a window of items as batches and send what the pool takes."""
+        if self.failure:
+            return
+        by_text: dict[str, list[T]] = {}
+        for item in items:
+            by_text.setdefault(text_of(item), []).append(item)
+        entries = [_Entry(text, estimate_tokens(text), same) for text, same in by_text.items()]
+        # One wave of requests that uses the whole pool beats few large ones, as they run side by side.
+        fitting = -(-len(entries) // self._embedder.concurrency)
+        self._waiting.extend(_cut(entries, max(1, min(fitting, self._limit))))
+        self._send()
+
+    def results(self, until: Callable[[], bool], patience: float | None = None) -> Iterator[Embedded[T] | Refused[T]]:
+        """Results as they return, and further requests in their place, until `until()` or nothing for `patience` s."""
+        while not until():
+            try:
+                entries, outcome = self._returned.get(timeout=patience)
+            except Empty:
+                return
+            self._in_flight -= 1
+            settled = self._settle(entries, outcome)
+            if self._in_doubt and not self._in_flight:
+                self.stop(next(reversed(self._early_refusals.values())).error)
+            self._send()  # before the caller is given the result: storing it takes time
+            yield from settled
+
+    def rest(self) -> Iterator[Embedded[T] | Refused[T]]:
+        """What is still in flight, and the refusals that were held back."""
+        patience = PATIENCE_SECONDS if isinstance(self.failure, KeyboardInterrupt) else None
+        yield from self.results(self.idle, patience)
+        if self.failure is None:
+            yield from self._early_refusals.values()
+
+    def stop(self, failure: BaseException) -> None:
+        """Send nothing more; `failure` is raised in the end, unless there was one before."""
+        self.failure = self.failure or failure
+        self._waiting.clear()
+
+    def all_sent(self) -> bool:
+        return not self._waiting
+
+    def none_ready(self) -> bool:
+        return self._returned.empty()
+
+    def idle(self) -> bool:
+        return not self._in_flight
+
+    @property
+    def _limit(self) -> int:
+        """The most texts of a batch: half of what was refused, but not less than what was accepted.
+
+        So a limit of the endpoint is found by halving, and a single bad text in a batch does not shrink the others.
+        """
+        return min(self._embedder.batch_size, max(self._largest_accepted, self._smallest_refused // 2))
+
+    @property
+    def _in_doubt(self) -> bool:
+        """Whether all may be refused: what is in flight decides, and until then nothing more is sent."""
+        return len(self._early_refusals) >= REFUSALS_BEFORE_GIVING_UP
+
+    def _send(self) -> None:
+        while self._waiting and self._in_flight < self._embedder.concurrency and not self._in_doubt:
+            entries = self._waiting.popleft()
+            if len(entries) > self._limit:
+                self._waiting.appendleft(entries[self._limit :])
+                entries = entries[: self._limit]
+            self._in_flight += 1
+            if self._embedder.concurrency == 1:
+                self._embed(entries)
+            else:
+                # Daemons and not an executor's workers, which are joined at exit: Ctrl-C would have to wait for a
+                # request's time-out. Starting a thread costs 0.1 ms, a request a hundred times that.
+                threading.Thread(target=self._embed, args=(entries,), daemon=True).start()
+
+    def _embed(self, entries: list[_Entry[T]]) -> None:
+        try:
+            outcome: Vectors | BaseException = self._embedder.embed_documents([entry.text for entry in entries])
+        except BaseException as error:  # noqa: BLE001 - carried over to the thread that waits for it
+            outcome = error
+        self._returned.put((entries, outcome))
+
+    def _settle(self, entries: list[_Entry[T]], outcome: Vectors | BaseException) -> list[Embedded[T] | Refused[T]]:
+        if isinstance(outcome, RequestRefused):
+            return self._settle_refusal(entries, outcome)
+        if isinstance(outcome, BaseException):
+            self.stop(outcome)
+            return []
+        self._largest_accepted = max(self._largest_accepted, len(entries))
+        results: list[Embedded[T] | Refused[T]] = [_embedded(entries, outcome), *self._early_refusals.values()]
+        self._early_refusals = {}
+        return results
+
+    def _settle_refusal(self, entries: list[_Entry[T]], error: RequestRefused) -> list[Embedded[T] | Refused[T]]:
+        if len(entries) > 1:
+            self._smallest_refused = min(self._smallest_refused, len(entries))
+            if not self.failure:
+                # In front: one batch is followed down to its bad text before the next is tried.
+                half = len(entries) // 2
+                self._waiting.extendleft((entries[half:], entries[:half]))
+            return []
+        (entry,) = entries
+        if self._largest_accepted:
+            return [Refused(entry.items, error)]
+        # A text may come again in a later window.
+        self._early_refusals.setdefault(entry.text, Refused([], error)).items.extend(entry.items)
+        return []
+
+
+def _cut(entries: list[_Entry[T]], size: int) -> Iterator[list[_Entry[T]]]:
+    """The entries in batches of at most `size` texts and `REQUEST_TOKENS` tokens (a longer text goes alone)."""
+    batch: list[_Entry[T]] = []
+    tokens = 0
+    for entry in entries:
+        if batch and (len(batch) == size or tokens + entry.tokens > REQUEST_TOKENS):
+            yield batch
+            batch, tokens = [], 0
+        batch.append(entry)
+        tokens += entry.tokens
+    if batch:
+        yield batch
+
+
+def _embedded(entries: list[_Entry[T]], vectors: Vectors) -> Embedded[T]:
+    """The result for all items of the entries; equal texts share a vector."""
+    return Embedded(
+        items=[item for entry in entries for item in entry.items],
+        vectors=np.repeat(vectors, [len(entry.items) for entry in entries], axis=0),
+        texts=len(entries),
+        tokens=sum(entry.tokens for entry in entries),
+    )

@@ -1,0 +1,151 @@
+"""Every error that citekite raises on purpose, as one tree, and the one table from a family to its statuses.
+
+    CitekiteError
+    ├── SettingsError           a setting or an argument that cannot be used
+    ├── SourceError             a source that cannot be read
+    │   └── DocumentError       one file of it: reported by name, the rest goes on
+    ├── StoreError              Milvus, or the database file
+    │   ├── DatabaseLocked      another process has the embedded database open
+    │   ├── DatabaseReadOnly    its folder cannot be written
+    │   ├── DatabaseOutdated    a file of Milvus Lite 2.x
+    │   ├── DiskFull            no space left; writing stopped at once
+    │   ├── StoreUnreachable    no server answers
+    │   ├── StoreDenied         the server refused the token
+    │   ├── UnknownCollection   nothing was ever synced under that name
+    │   ├── EmbedderMismatch    the collection was built with another embedder
+    │   └── FilterError         a filter expression that Milvus refuses
+    ├── EndpointError           the model endpoint
+    │   ├── EndpointDenied      401, 402, 403 or 412: the key, or the account behind it
+    │   ├── ModelNotFound       404: unknown or retired model
+    │   ├── RequestRefused      any other 4xx: asking again cannot help
+    │   ├── EndpointUnavailable 408, 429, 5xx or a broken connection, beyond the retry budget
+    │   └── EndpointReply       a 200 whose body cannot be used, beyond the retry budget
+    └── MissingExtra            an optional dependency that is not installed
+
+A message says what happened, with which value, and what to do next. Anything else that escapes is a bug, and keeps
+its traceback.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class CitekiteError(Exception):
+    """Base of all errors raised on purpose; `str(error)` is a sentence that a user can act on."""
+
+
+class SettingsError(CitekiteError):
+    """A setting or an argument that cannot be used."""
+
+
+class SourceError(CitekiteError):
+    """A source that cannot be read."""
+
+
+class DocumentError(SourceError):
+    """One file or row that cannot be loaded; a sync reports it and goes on."""
+
+
+class StoreError(CitekiteError):
+    """Milvus, or the embedded database, failed."""
+
+
+class DatabaseLocked(StoreError):
+    """Another process has the embedded database open."""
+
+
+class DatabaseReadOnly(StoreError):
+    """The folder of the embedded database cannot be written."""
+
+
+class DatabaseOutdated(StoreError):
+    """The database is a file of Milvus Lite 2.x."""
+
+
+class DiskFull(StoreError):
+    """No space left on the device of the embedded database; writing stopped at once."""
+
+
+class StoreUnreachable(StoreError):
+    """No Milvus server answers at the URI."""
+
+
+class StoreDenied(StoreError):
+    """The Milvus server refused the token."""
+
+
+class UnknownCollection(StoreError):
+    """There is no collection of that name yet."""
+
+
+class EmbedderMismatch(StoreError):
+    """The collection was built with another embedder than the one in use."""
+
+
+class FilterError(StoreError):
+    """A filter expression that Milvus cannot evaluate."""
+
+
+class EndpointError(CitekiteError):
+    """The model endpoint failed."""
+
+
+class EndpointDenied(EndpointError):
+    """The endpoint refused the key (401, 403) or the account behind it (402, 412, a used-up quota)."""
+
+
+class ModelNotFound(EndpointError):
+    """The endpoint does not serve the model (404)."""
+
+
+class RequestRefused(EndpointError):
+    """The endpoint refused the request (400, 413, 422): sending it again cannot help."""
+
+
+class EndpointUnavailable(EndpointError):
+    """The endpoint did not answer within the retry budget (408, 429, 5xx, connection faults)."""
+
+
+class EndpointReply(EndpointError):
+    """The endpoint answered 200 with a body that cannot be used, also when asked again."""
+
+
+class MissingExtra(CitekiteError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs an optional dependency: pip install 'citekite[{extra}]'")
+        self.extra = extra
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How an error family shows at each entry point."""
+
+    exit_code: int
+    http: int
+
+
+# Looked up along the class's bases, so a subclass needs a row only where it differs from its family.
+STATUS: dict[type[BaseException], Status] = {
+    CitekiteError: Status(1, 500),
+    SettingsError: Status(2, 400),
+    SourceError: Status(3, 422),
+    StoreError: Status(4, 503),
+    UnknownCollection: Status(4, 404),
+    EmbedderMismatch: Status(4, 409),
+    FilterError: Status(2, 400),
+    EndpointError: Status(5, 502),
+    EndpointUnavailable: Status(5, 503),
+    MissingExtra: Status(6, 501),
+    KeyboardInterrupt: Status(130, 499),
+}
+
+
+def status_of(error: BaseException) -> Status:
+    """The exit code and HTTP status of an error, found along its class's bases."""
+    for base in type(error).__mro__:
+        if base in STATUS:
+            return STATUS[base]
+    return Status(1, 500)

@@ -1,0 +1,1 @@
+"""Ingestion: find files, load them as documents, split, and bring the store up to date."""

@@ -1,0 +1,144 @@
+"""Zip archives: members by name, none of which escapes, within limits on unpacked size and on ratio."""
+
+from __future__ import annotations
+
+import functools
+import posixpath
+import re
+import stat
+import weakref
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from typing import IO
+
+from citekite.errors import DocumentError
+from citekite.ingest.base import MEGABYTE, LoadOptions, SourceFile, megabytes
+from citekite.types import Failure
+
+# What unpacks to less than this harms nobody, however well it was packed.
+_RATIO_FLOOR = MEGABYTE
+_PIECE = 1 << 16
+# What zipfile raises on damaged archives; NotImplementedError is a compression method that it does not have.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError, RuntimeError)
+
+
+class Archive:
+    """An open zip archive whose members are read on demand, and counted while they are inflated.
+
+    `content` is a path or a seekable binary file; `source` names the archive in messages and in front of its
+    members. Raises `DocumentError` when it is no zip. The file is closed with the last `SourceFile` that came of it.
+    """
+
+    def __init__(self, content: str | IO[bytes], source: str, options: LoadOptions) -> None:
+        try:
+            self._zip = zipfile.ZipFile(content)
+        except _DAMAGE as error:
+            raise DocumentError(f"{source} is not a zip archive that can be read: {error}") from error
+        weakref.finalize(self, self._zip.close)
+        if not isinstance(content, str):
+            weakref.finalize(self, content.close)
+        self._source = source
+        self._options = options
+        self._inflated: dict[int, int] = {}
+
+    def find_files(self, chosen: Callable[[str], bool]) -> Iterator[SourceFile | Failure]:
+        """The members whose path is `chosen`, by path; a member that cannot be taken is a `Failure`.
+
+        Raises `DocumentError` when those members together would unpack beyond a limit: then none is read.
+        """
+        members: dict[str, zipfile.ZipInfo] = {}
+        failures: list[Failure] = []
+        for member in self._zip.infolist():
+            path = member.orig_filename
+            if member.is_dir() or _hidden(path):
+                continue
+            source = f"{self._source}!/{path.encode('utf-8', 'backslashreplace').decode()}"
+            if reason := _refusal(member):
+                failures.append(Failure(source, reason))
+            elif chosen(path):
+                if path in members:
+                    failures.append(Failure(source, "the archive holds it more than once; the last one was taken"))
+                members[path] = member
+        check_unpacked_size(self._zip, list(members.values()), self._source, self._options)
+        yield from failures
+        for path, member in sorted(members.items()):
+            yield SourceFile(f"{self._source}!/{path}", posixpath.basename(path), functools.partial(self.read, member))
+
+    def read(self, member: zipfile.ZipInfo) -> bytes:
+        """The bytes of a member; raises `DocumentError`: too large, empty, encrypted, damaged."""
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            with self._zip.open(member) as file:
+                while piece := file.read(_PIECE):
+                    size += len(piece)
+                    self._count(member, size)
+                    pieces.append(piece)
+        except _DAMAGE as error:
+            raise DocumentError(f"it cannot be unpacked: {error}") from error
+        if not size:
+            raise DocumentError("it is empty")
+        return b"".join(pieces)
+
+    def _count(self, member: zipfile.ZipInfo, size: int) -> None:
+        """Hold the limits against what really came out, whatever the archive's headers declare."""
+        options = self._options
+        if size > options.max_file_bytes:
+            raise DocumentError(too_large(size, options.max_file_bytes))
+        if size > _RATIO_FLOOR and size > options.max_archive_ratio * max(member.compress_size, 1):
+            raise DocumentError(f"it unpacks to more than {options.max_archive_ratio} times its size, as a bomb does")
+        # By member, because a member may be read twice.
+        self._inflated[member.header_offset] = size
+        if sum(self._inflated.values()) > options.max_archive_bytes:
+            raise DocumentError(_too_much(self._source, options))
+
+
+def check_unpacked_size(
+    archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], source: str, options: LoadOptions
+) -> None:
+    """Raise `DocumentError` when the members declare more than the limits on unpacked size or on ratio.
+
+    The packed size is at most that of the file: in some bombs members overlap, and each declares the same bytes.
+    """
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > options.max_archive_bytes:
+        raise DocumentError(_too_much(source, options))
+    packed = min(sum(member.compress_size for member in members), archive.start_dir)
+    if unpacked > _RATIO_FLOOR and unpacked > options.max_archive_ratio * max(packed, 1):
+        raise DocumentError(
+            f"{source} unpacks to {megabytes(unpacked)}, more than {options.max_archive_ratio} times its packed size, "
+            "as a zip bomb does; unpack it yourself and sync the folder if it is sound"
+        )
+
+
+def too_large(size: int, limit: int) -> str:
+    """The reason for refusing a file over the size limit."""
+    return f"it has {megabytes(size)} or more, over the limit of {megabytes(limit)}; raise max_file_mb to take it in"
+
+
+def _too_much(source: str, options: LoadOptions) -> str:
+    limit = megabytes(options.max_archive_bytes)
+    return f"{source} unpacks to more than the limit of {limit}; raise max_archive_mb to take it in"
+
+
+def _hidden(path: str) -> bool:
+    """Hidden as in a folder; `..` is no hidden name but an escape, to be reported."""
+    parts = [part for part in re.split(r"[/\\]", path) if part not in ("", ".", "..")]
+    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
+
+
+def _refusal(member: zipfile.ZipInfo) -> str | None:
+    """Why a member is not taken: a name that could lead outside, a link, encryption, an archive in the archive."""
+    path = member.orig_filename
+    if "\0" in path or "\\" in path or re.match(r"[A-Za-z]:", path) or path.startswith("/"):
+        return f"its name {path!r} is not a relative path with forward slashes; it was not unpacked"
+    if any(part in ("", ".", "..") for part in path.split("/")):
+        return f"its name {path!r} leads outside the archive or is not in plain form; it was not unpacked"
+    if stat.S_ISLNK(member.external_attr >> 16):
+        return "it is a symbolic link; links in archives are not followed"
+    if member.flag_bits & 0x1:
+        return "it is encrypted; unpack the archive with its password and sync the folder"
+    if path.lower().endswith(".zip"):
+        return "it is an archive inside an archive; unpack the outer one and sync the folder"
+    return None

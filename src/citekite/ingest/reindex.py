@@ -1,0 +1,71 @@
+"""Embedding a whole collection anew with another embedder, beside the old one, and swapping the two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from citekite.embed.batching import Refused, embed_in_batches
+from citekite.ports import Embedder, Reporter
+from citekite.store.collection import Collection, Entry, Writer
+from citekite.store.milvus import MilvusStore
+from citekite.types import Progress
+
+
+def reindex(store: MilvusStore, name: str, embedder: Embedder, report: Reporter) -> int:
+    """Build the next generation of a collection with `embedder` and let the name stand for it; returns its size.
+
+    Texts come from the store, not from the sources. The old generation is dropped only after the swap. A generation
+    that an interrupted run left is continued when it is for the same embedder, else made anew.
+    """
+    old = store.open(name)
+    number = store.generation(name) + 1
+    new = store.find_generation(name, number)
+    if new is not None and new.record.embedder != embedder.name:
+        store.drop_generation(name, number)
+        new = None
+    total = old.count()
+    done = {row["id"] for row in new.scan("", ("id",))} if new is not None else set()
+    missing = (entry for entry in old.entries() if entry.chunk.id not in done)
+    new = _fill(store, name, number, old, new, embedder, missing, total, len(done), report)
+    if new is not None:
+        store.swap(name, number)
+    return total
+
+
+def _fill(
+    store: MilvusStore,
+    name: str,
+    number: int,
+    old: Collection,
+    new: Collection | None,
+    embedder: Embedder,
+    missing: Iterator[Entry],
+    total: int,
+    done: int,
+    report: Reporter,
+) -> Collection | None:
+    """Embed what is missing and store it as it returns, in the generation that the first vectors make."""
+    writer: Writer | None = None
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+        for result in embed_in_batches(embedder, missing, lambda entry: entry.chunk.indexed_text):
+            if isinstance(result, Refused):
+                raise result.error
+            if new is None:
+                record = replace(
+                    old.record,
+                    embedder=embedder.name,
+                    dimension=result.vectors.shape[1],
+                    english_only=embedder.english_only,
+                    english_chunks=0,
+                    counted_chunks=0,
+                )
+                new = store.create_generation(name, number, record)
+            if writer is None:
+                writer = stack.enter_context(new.writing())
+            writer.upsert(result.items, result.vectors)
+            done += len(result.items)
+            report(Progress("embedding", done, total, "chunks"))
+    return new

@@ -1,0 +1,143 @@
+"""One pass over the sources, compared with the store: which documents changed, and what is stored of none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from citekite.errors import DocumentError
+from citekite.ingest.base import LoadOptions, SourceFile
+from citekite.ingest.load import digest_of, load
+from citekite.ingest.plan import Change, difference, version_of
+from citekite.ingest.sources import find_files, is_under, normalise_source
+from citekite.ingest.split import content_of
+from citekite.ports import Reporter, Splitter
+from citekite.store.collection import Collection, DocumentState
+from citekite.types import Document, Failure, Progress
+
+
+@dataclass(slots=True)
+class Tally:
+    """The counts of a pass, as they grow."""
+
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    add: int = 0
+    update: int = 0
+    keep: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    warnings: list[Failure] = field(default_factory=list)
+
+    def count(self, change: Change) -> None:
+        """Count a document that is new or changed."""
+        self.new += change.is_new
+        self.changed += not change.is_new
+        self.add += change.added
+        self.update += len(change.embed) + len(change.reuse) - change.added
+        self.keep += change.keep
+
+
+class Scan:
+    """The pass. `has_vector` maps the content of a chunk to the id of a stored chunk with the same content."""
+
+    def __init__(
+        self,
+        sources: Sequence[str],
+        collection: Collection | None,
+        splitter: Splitter,
+        options: LoadOptions,
+        report: Reporter,
+    ) -> None:
+        self.roots = list(dict.fromkeys(normalise_source(source) for source in sources))
+        self.tally = Tally()
+        self._splitter = splitter
+        self._options = options
+        self._report = report
+        self._states = self._stored(collection)
+        self._seen: set[str] = set()
+        self._stale: dict[str, tuple[str, ...]] = {}
+        self.has_vector = {content_of(id): id for state in self._states.values() for id in state.rows}
+
+    def changes(self) -> Iterator[Change]:
+        """The changes of all documents that are new or changed, in the order of the sources."""
+        files = self._files()
+        for number, file in enumerate(files, start=1):
+            try:
+                yield from self._changes_of(file)
+            except DocumentError as error:
+                self.fail(file.source, str(error))
+            self._report(Progress("reading", number, len(files), "files"))
+
+    def fail(self, source: str, reason: str) -> None:
+        """Report a document that could not be taken in; what is stored of it stays."""
+        self.tally.failures.append(Failure(source, reason))
+
+    def stale(self) -> list[str]:
+        """Ids of chunks that left their document (after `changes`); none of a document that failed."""
+        ids = [id for source, stale in self._stale.items() if not self._failed(source) for id in stale]
+        for source in self._gone():
+            if source.rpartition("#")[0] in self._seen:  # a row that left its table
+                ids += self._states[source].rows
+        return ids
+
+    def pruned(self) -> dict[str, list[str]]:
+        """Ids by source of the documents that left the sources (after `changes`)."""
+        return {
+            source: list(self._states[source].rows)
+            for source in self._gone()
+            if source.rpartition("#")[0] not in self._seen
+        }
+
+    def _stored(self, collection: Collection | None) -> dict[str, DocumentState]:
+        if collection is None:
+            return {}
+        states = collection.states(self.roots)
+        return {source: state for source, state in states.items() if any(is_under(source, root) for root in self.roots)}
+
+    def _files(self) -> list[SourceFile]:
+        files: dict[str, SourceFile] = {}
+        for root in self.roots:
+            for found in find_files(root, self._options):
+                if isinstance(found, Failure):
+                    self.fail(found.source, found.reason)
+                else:
+                    files.setdefault(found.source, found)
+        return list(files.values())
+
+    def _changes_of(self, file: SourceFile) -> Iterator[Change]:
+        self._seen.add(file.source)
+        data = file.read()
+        if self._is_stored(file.source, version_of(digest_of(data, self._options), self._splitter)):
+            self.tally.unchanged += 1
+            return
+        for document in load(file, self._options, self.tally.warnings.append, data):
+            if isinstance(document, Failure):
+                self.fail(document.source, document.reason)
+            elif change := self._change_of(document):
+                yield change
+
+    def _change_of(self, document: Document) -> Change | None:
+        self._seen.add(document.source)
+        digest = version_of(document.digest, self._splitter)
+        if self._is_stored(document.source, digest):
+            self.tally.unchanged += 1
+            return None
+        chunks = self._splitter.split(document)
+        if not chunks:
+            raise DocumentError("it has no text")
+        change = difference(document, chunks, digest, self._states.get(document.source), self.has_vector)
+        self.tally.count(change)
+        if change.stale:
+            self._stale[document.source] = change.stale
+        return change
+
+    def _is_stored(self, source: str, digest: str) -> bool:
+        state = self._states.get(source)
+        return state is not None and state.is_complete(digest)
+
+    def _gone(self) -> list[str]:
+        return [source for source in self._states if source not in self._seen and not self._failed(source)]
+
+    def _failed(self, source: str) -> bool:
+        return any(is_under(source, failure.source) for failure in self.tally.failures)

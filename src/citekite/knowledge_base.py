@@ -1,0 +1,357 @@
+"""The knowledge base: documents in, cited answers out. The facade that wires the stages together."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from citekite.errors import CitekiteError, DiskFull, EmbedderMismatch, StoreError
+from citekite.settings import Settings, load_settings
+from citekite.types import (
+    Answer,
+    DocumentSummary,
+    Done,
+    Event,
+    Failed,
+    Hit,
+    Mode,
+    Progress,
+    SyncPlan,
+    SyncReport,
+    Turn,
+)
+
+if TYPE_CHECKING:
+    from citekite.ingest.scan import Scan
+    from citekite.ports import Embedder, Generator, Splitter
+    from citekite.store.collection import Collection
+    from citekite.types import CollectionStatus
+
+
+def _no_report(progress: Progress) -> None:
+    pass
+
+
+def _never() -> bool:
+    return False
+
+
+class KnowledgeBase:
+    """Documents in one Milvus collection, searched and asked.
+
+    `uri` and the keyword arguments are settings and win over the environment and `citekite.toml`; `settings` takes
+    ready-made ones instead of all that. Nothing is opened before the first call. Every method raises a
+    `CitekiteError` that says what to do. Methods may be called from several threads; a write waits for the one before.
+
+    >>> with KnowledgeBase("./docs.db") as kb:  # doctest: +SKIP
+    ...     kb.sync("docs/")
+    ...     print(kb.ask("How is data stored in Milvus?"))
+    """
+
+    def __init__(self, uri: str | Path | None = None, *, settings: Settings | None = None, **arguments: Any) -> None:
+        if settings is None:
+            settings = load_settings({"uri": None if uri is None else str(uri), **arguments}).settings
+        elif uri is not None or arguments:
+            raise TypeError("give either settings or single settings as arguments")
+        self.settings = settings
+        self._opened: Collection | None = None
+        self._lock = threading.RLock()
+
+    def sync(
+        self,
+        *sources: str | Path,
+        prune: bool = False,
+        report: Callable[[Progress], None] = _no_report,
+        stopped: Callable[[], bool] = _never,
+    ) -> SyncReport:
+        """Bring the collection to the state of the sources: files, folders, zip archives, http(s) URLs.
+
+        Unchanged documents cost nothing, a changed one embeds only its new chunks; `prune` deletes documents that left
+        the sources. A document that fails is listed in the report, and the rest goes on. `report` is told the progress;
+        when `stopped` returns True the batch in flight is stored and `KeyboardInterrupt` raised.
+        """
+        from citekite.ingest.sync import sync
+
+        with self._lock:
+            collection = self._find()
+            embedder = self._embedder_for(collection)
+            splitter = self._splitter_for(collection, embedder)
+            scan = self._scan(sources, collection, splitter, report)
+            try:
+                result = sync(
+                    scan,
+                    embedder,
+                    collection,
+                    lambda dimension: self._create(embedder, dimension, splitter.fingerprint),
+                    prune=prune,
+                    splitter=splitter.fingerprint,
+                    report=report,
+                    stopped=stopped,
+                )
+            except DiskFull:
+                self._opened = None
+                self._store.abandon()
+                raise
+            return result
+
+    def plan(
+        self, *sources: str | Path, prune: bool = False, report: Callable[[Progress], None] = _no_report
+    ) -> SyncPlan:
+        """What `sync` would do with these sources; nothing is embedded, written or created."""
+        from citekite.ingest.sync import plan
+
+        with self._lock:
+            collection = self._find()
+            splitter = self._splitter_for(collection, self._embedder_for(collection))
+            scan = self._scan(sources, collection, splitter, report)
+            return plan(scan, prune=prune, price=self.settings.embedding_price)
+
+    def search(self, question: str, *, k: int | None = None, filter: str = "", mode: Mode | None = None) -> list[Hit]:
+        """The `k` best chunks for a question, best first; `filter` is a Milvus expression over the fields.
+
+        Fields: source, title, ordinal, page, headings, text, metadata. Raises `UnknownCollection` before the first
+        sync and `FilterError` for an expression that Milvus refuses.
+        """
+        from citekite.retrieve.fuse import lexical_weight
+        from citekite.retrieve.search import search
+
+        collection = self._collection()
+        record = collection.record
+        mode = mode or self.settings.mode
+        if mode == "hybrid" and not collection.has_lexical:
+            mode = "dense"
+        weight = self.settings.lexical_weight
+        if weight is None:
+            weight = lexical_weight(
+                record.embedder, english_only=record.english_only, mostly_english=record.mostly_english
+            )
+        return search(
+            collection,
+            question,
+            lambda text: self._embedder_for(collection).embed_query(text),
+            k=k or self.settings.k,
+            mode=mode,
+            weight=weight,
+            filter=filter,
+        )
+
+    def ask(
+        self,
+        question: str,
+        *,
+        k: int | None = None,
+        filter: str = "",
+        mode: Mode | None = None,
+        history: Sequence[Turn] = (),
+    ) -> Answer:
+        """The answer to a question from the documents, with citations; see `ask_stream` for the events of it.
+
+        With a chat model it is written from the passages, without one it is made of their best sentences. `history`
+        holds the turns before, for a question that follows up on them.
+        """
+        for event in self.ask_stream(question, k=k, filter=filter, mode=mode, history=history):
+            if isinstance(event, Done):
+                return event.answer
+            if isinstance(event, Failed):
+                raise event.error
+        raise AssertionError("an answer ends with Done or Failed")
+
+    def ask_stream(
+        self,
+        question: str,
+        *,
+        k: int | None = None,
+        filter: str = "",
+        mode: Mode | None = None,
+        history: Sequence[Turn] = (),
+    ) -> Iterator[Event]:
+        """The events of an answer: Retrieved, then Delta and Cited, then Done or Failed.
+
+        Closing the iterator ends the model's request.
+        """
+        from citekite.answer.respond import respond, standalone_question
+
+        try:
+            standalone, usage = standalone_question(question, history, self._generator)
+            hits = self.search(standalone, k=k, filter=filter, mode=mode)
+        except CitekiteError as error:
+            yield Failed(error)
+            return
+        yield from respond(
+            question,
+            standalone,
+            hits,
+            self._generator,
+            context_tokens=self.settings.context_tokens,
+            usage=usage,
+        )
+
+    def documents(self) -> list[DocumentSummary]:
+        """All documents of the collection, sorted by source."""
+        return self._collection().documents()
+
+    def status(self) -> CollectionStatus:
+        """What the collection holds and how it was made."""
+        from citekite.types import CollectionStatus
+
+        collection = self._collection()
+        documents = collection.documents()
+        record = collection.record
+        return CollectionStatus(
+            uri=self.settings.uri,
+            server=self._store.server_version(),
+            collection=self.settings.collection,
+            collections=tuple(self._store.names()),
+            documents=len(documents),
+            chunks=sum(document.chunks for document in documents),
+            embedder=record.embedder,
+            dimension=record.dimension,
+            splitter=record.splitter,
+        )
+
+    def probe_embedder(self) -> tuple[str, int]:
+        """Embed one word; returns the embedder's name and the length of its vectors."""
+        collection = self._find()
+        embedder = self._embedder_for(collection)
+        return embedder.name, len(embedder.embed_query("test"))
+
+    def embed(self, text: str) -> list[float]:
+        """The vector of a question, as the collection's embedder makes it (unit length)."""
+        vector: list[float] = self._embedder_for(self._find()).embed_query(text).tolist()
+        return vector
+
+    def count(self) -> int:
+        """The number of chunks in the collection."""
+        return self._collection().count()
+
+    def remove(self, source: str | Path) -> int:
+        """Delete a document, or all documents below a folder or archive; returns how many chunks there were.
+
+        Raises `StoreError` where nothing of that source is stored.
+        """
+        from citekite.ingest.sources import is_under, normalise_source
+
+        with self._lock:
+            collection = self._collection()
+            root = normalise_source(str(source))
+            states = collection.states([root])
+            ids = [id for stored, state in states.items() if is_under(stored, root) for id in state.rows]
+            if not ids:
+                raise StoreError(f"nothing of {root!r} is stored: `citekite documents` lists what is")
+            with collection.writing() as writer:
+                writer.delete(ids)
+            return len(ids)
+
+    def reindex(self, *, report: Callable[[Progress], None] = _no_report) -> int:
+        """Embed every chunk anew with the embedder of the settings, into a new collection that then takes the name.
+
+        The old one serves until the swap, and stays when anything fails; an interrupted reindex is continued by the
+        next. Returns the number of chunks.
+        """
+        from citekite.embed.choose import make_embedder
+        from citekite.ingest.reindex import reindex
+
+        with self._lock:
+            count = reindex(self._store, self.settings.collection, make_embedder(self.settings), report)
+            self._opened = None
+            self.__dict__.pop("_embedder", None)
+            return count
+
+    def close(self) -> None:
+        """Close the database; a later call opens it again."""
+        with self._lock:
+            self._opened = None
+            if "_store" in self.__dict__:
+                self._store.close()
+                del self.__dict__["_store"]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @cached_property
+    def _store(self) -> Any:
+        from citekite.store.milvus import MilvusStore
+
+        return MilvusStore.from_settings(self.settings)
+
+    @cached_property
+    def _generator(self) -> Generator | None:
+        from citekite.answer.generate import make_generator
+
+        return make_generator(self.settings)
+
+    def _collection(self) -> Collection:
+        with self._lock:
+            if self._opened is None:
+                self._opened = self._store.open(self.settings.collection)
+            return self._opened
+
+    def _find(self) -> Collection | None:
+        with self._lock:
+            if self._opened is None:
+                self._opened = self._store.find(self.settings.collection)
+            return self._opened
+
+    def _create(self, embedder: Embedder, dimension: int, splitter: str) -> Collection:
+        from citekite.store.record import CollectionRecord
+
+        record = CollectionRecord(
+            embedder=embedder.name, dimension=dimension, english_only=embedder.english_only, splitter=splitter
+        )
+        self._opened = self._store.create(self.settings.collection, record)
+        return self._opened
+
+    def _embedder_for(self, collection: Collection | None) -> Embedder:
+        """The embedder of the settings; where they leave it open, the one that built the collection."""
+        with self._lock:
+            if "_embedder" not in self.__dict__:
+                self.__dict__["_embedder"] = self._choose_embedder(collection)
+            embedder: Embedder = self.__dict__["_embedder"]
+        if collection is not None and embedder.name != collection.record.embedder:
+            raise EmbedderMismatch(
+                f"collection {self.settings.collection!r} was built with the embedder {collection.record.embedder!r}, "
+                f"the settings name {embedder.name!r}: leave the embedder settings out to use the first, or run "
+                "`citekite reindex` with the same settings to embed everything anew with the second"
+            )
+        return embedder
+
+    def _choose_embedder(self, collection: Collection | None) -> Embedder:
+        from citekite.embed.choose import make_embedder, make_embedder_named
+
+        settings = self.settings
+        chosen = settings.embedder or settings.embedding_model or settings.dimensions
+        if collection is None or chosen:
+            return make_embedder(settings)
+        return make_embedder_named(collection.record.embedder, settings)
+
+    def _splitter_for(self, collection: Collection | None, embedder: Embedder) -> Splitter:
+        from citekite.ingest.split import make_splitter
+
+        return make_splitter(self.settings, embedder.max_tokens)
+
+    def _scan(
+        self,
+        sources: Sequence[str | Path],
+        collection: Collection | None,
+        splitter: Splitter,
+        report: Callable[[Progress], None],
+    ) -> Scan:
+        from citekite.ingest.base import LoadOptions
+        from citekite.ingest.scan import Scan
+
+        return Scan(
+            [str(source) for source in sources],
+            collection,
+            splitter,
+            LoadOptions.from_settings(self.settings),
+            report,
+        )

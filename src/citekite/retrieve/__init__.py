@@ -1,0 +1,1 @@
+"""Retrieval: lexical analysis, the two search legs and their fusion."""

@@ -1,0 +1,93 @@
+"""The one retry policy for requests to a model endpoint: which delay, how long, and what is said in the end."""
+
+from __future__ import annotations
+
+import email.utils
+import itertools
+import logging
+import math
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from citekite.errors import EndpointError
+
+T = TypeVar("T")
+
+FIRST_DELAY = 0.5
+LONGEST_DELAY = 20.0
+# Requests that were all told the same Retry-After should not come back in the same instant.
+SPREAD = 0.1
+
+logger = logging.getLogger(__name__)
+
+
+class Transient(Exception):
+    """A fault that may be gone when asked again.
+
+    `error` is what is raised when it is not, followed by `advice`; `retry_after` is the delay in seconds that the
+    endpoint asks for, and `budget` a tighter time budget than the caller's.
+    """
+
+    def __init__(
+        self, error: EndpointError, advice: str, *, retry_after: float | None = None, budget: float = math.inf
+    ) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.advice = advice
+        self.retry_after = retry_after
+        self.budget = budget
+
+
+def call_with_retries(call: Callable[[], T], budget: float) -> T:
+    """The result of `call()`, asked again as long as it raises `Transient` and `budget` seconds are not over.
+
+    The delay is the endpoint's `retry_after`, else it doubles from 0.5 s to 20 s, with jitter. A delay that would
+    overrun the budget is not begun: the fault's error is raised, with the number of attempts and the time they took.
+    """
+    started = time.monotonic()
+    for attempt in itertools.count(1):
+        try:
+            return call()
+        except Transient as fault:
+            delay = _delay(attempt, fault.retry_after)
+            elapsed = time.monotonic() - started
+            if elapsed + delay > min(budget, fault.budget):
+                raise _given_up(fault, attempt, elapsed) from None
+            logger.info("%s; asking again in %.1f s", fault.error, delay)
+        time.sleep(delay)
+    raise AssertionError("unreachable: the attempts are not counted down")
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The delay in seconds that a reply asks for in `retry-after-ms` or `retry-after` (seconds or a date).
+
+    >>> retry_after({"retry-after-ms": "1500", "retry-after": "9"}), retry_after({"retry-after": "soon"})
+    (1.5, None)
+    """
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers.get(name, "")) * unit
+        except ValueError:
+            continue
+        if not math.isnan(seconds):
+            return max(0.0, seconds)
+    try:
+        date = email.utils.parsedate_to_datetime(headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    return max(0.0, date.timestamp() - time.time())
+
+
+def _delay(attempt: int, asked: float | None) -> float:
+    if asked is not None:
+        return asked + random.uniform(0, SPREAD)
+    ceiling = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(attempt - 1, 16))
+    return random.uniform(ceiling / 2, ceiling)
+
+
+def _given_up(fault: Transient, attempts: int, elapsed: float) -> EndpointError:
+    times = "once" if attempts == 1 else f"{attempts} times in {elapsed:.0f} s"
+    asked = f"; it wants {fault.retry_after:.0f} s of pause" if fault.retry_after else ""
+    return type(fault.error)(f"{fault.error} (asked {times}{asked}). {fault.advice}")

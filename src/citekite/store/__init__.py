@@ -1,0 +1,1 @@
+"""Milvus Lite, a server and Zilliz Cloud behind one class; the lexical index beside the embedded database."""

@@ -1,0 +1,315 @@
+"""One collection: reading, searching and writing its chunks, alike on Milvus Lite, a server and Zilliz Cloud."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from citekite.errors import StoreError
+from citekite.ports import Vectors
+from citekite.retrieve.lexical import analyse, english_share
+from citekite.store import schema
+from citekite.store.faults import translated
+from citekite.store.lexical_index import LexicalIndex, Version
+from citekite.store.record import PROPERTY, CollectionRecord
+from citekite.types import Chunk, DocumentSummary
+
+# Rows of one request: 200 to 500 is fastest on Milvus Lite, and 512 vectors of 4,096 dimensions stay far under the
+# 64 MB that a server takes.
+WRITE_ROWS = 512
+# The most a server returns at once (https://milvus.io/docs/limitations.md).
+READ_ROWS = 16_000
+# A chunk with a smaller share of English function words is not counted as English (docs/retrieval.md).
+ENGLISH_SHARE = 0.12
+
+Scored = list[tuple[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A chunk to store, with the digest and the number of chunks of the document that it belongs to."""
+
+    chunk: Chunk
+    digest: str
+    chunks: int
+
+
+@dataclass(slots=True)
+class DocumentState:
+    """What the store holds of one source: the digest of each row by chunk id, and how many rows there should be."""
+
+    rows: dict[str, str] = field(default_factory=dict)
+    chunks: int = 0
+
+    def is_complete(self, digest: str) -> bool:
+        """Whether exactly the rows of that version of the document are stored."""
+        return len(self.rows) == self.chunks and all(stored == digest for stored in self.rows.values())
+
+
+class Collection:
+    """A loaded collection. Every method raises `StoreError`; filters are Milvus expressions."""
+
+    def __init__(
+        self,
+        client: Any,
+        uri: str,
+        physical: str,
+        record: CollectionRecord,
+        consistency: str,
+        index: LexicalIndex | None,
+    ) -> None:
+        self._client = client
+        self._uri = uri
+        self._physical = physical
+        self._consistency = consistency
+        self._index = index
+        self.record = record
+
+    @property
+    def has_lexical(self) -> bool:
+        """Whether there is a lexical leg: an index beside the database, or the server's BM25 function."""
+        return self._index is not None or self.record.lexical
+
+    def count(self) -> int:
+        """The number of chunks."""
+        with translated("counting chunks", self._uri):
+            rows = self._client.query(
+                self._physical, filter="", output_fields=["count(*)"], consistency_level=self._consistency
+            )
+        return int(rows[0]["count(*)"])
+
+    def search_dense(self, vector: npt.NDArray[np.float32], limit: int, filter: str) -> Scored:
+        """The nearest chunks by inner product of unit vectors as (id, score), best first."""
+        return self._search(vector, schema.DENSE, "IP", limit, filter)
+
+    def search_lexical(self, question: str, limit: int, filter: str) -> Scored:
+        """The best chunks by BM25 over the analysed text as (id, score), best first."""
+        if self._index is not None:
+            self._refresh_index(self._index)
+            allowed = (lambda: self._ids(filter)) if filter else None
+            return self._index.search(question, limit, allowed, filter)
+        if not self.record.lexical:
+            raise StoreError(
+                f"the server at {self._uri} has no full text search (Milvus 2.5 or newer): use --mode dense"
+            )
+        analysed = analyse(question)
+        return self._search(analysed, schema.SPARSE, "BM25", limit, filter) if analysed else []
+
+    def chunks(self, ids: Sequence[str]) -> list[Chunk]:
+        """The chunks with these ids, in that order; ids that are not stored are left out."""
+        rows = self._get(ids, schema.CHUNK_FIELDS)
+        return [schema.to_chunk(rows[id]) for id in ids if id in rows]
+
+    def vectors(self, ids: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
+        """The stored vectors by chunk id."""
+        rows = self._get(ids, ("id", schema.DENSE))
+        return {id: np.asarray(row[schema.DENSE], dtype=np.float32) for id, row in rows.items()}
+
+    def states(self, roots: Sequence[str]) -> dict[str, DocumentState]:
+        """What is stored of each source that starts with one of `roots` (a superset of what lies below them)."""
+        states: dict[str, DocumentState] = {}
+        digests: dict[str, str] = {}  # one string object for all rows of a document
+        for root in roots:
+            for row in self.scan(_starts_with(root), ("id", "source", "digest", "chunks")):
+                state = states.setdefault(row["source"], DocumentState())
+                state.rows[row["id"]] = digests.setdefault(row["digest"], row["digest"])
+                state.chunks = row["chunks"]
+        return states
+
+    def documents(self) -> list[DocumentSummary]:
+        """All documents, sorted by source."""
+        found: dict[str, DocumentSummary] = {}
+        for row in self.scan("", ("id", "source", "title")):
+            source = row["source"]
+            known = found.get(source)
+            found[source] = DocumentSummary(
+                id=row["id"].partition("-")[0],
+                source=source,
+                title=row["title"],
+                chunks=known.chunks + 1 if known else 1,
+            )
+        return [found[source] for source in sorted(found)]
+
+    def all_chunks(self) -> Iterator[Chunk]:
+        """Every chunk, in the order of the store."""
+        return (schema.to_chunk(row) for row in self.scan("", schema.CHUNK_FIELDS))
+
+    def entries(self) -> Iterator[Entry]:
+        """Every chunk with the digest and size of its document, as they were stored."""
+        for row in self.scan("", (*schema.CHUNK_FIELDS, "digest", "chunks")):
+            yield Entry(schema.to_chunk(row), row["digest"], row["chunks"])
+
+    def scan(self, filter: str, fields: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        """The named fields of all rows that match, page by page."""
+        with translated("reading rows", self._uri):
+            iterator = self._client.query_iterator(
+                self._physical,
+                batch_size=READ_ROWS,
+                filter=filter,
+                output_fields=list(fields),
+                consistency_level=self._consistency,
+            )
+        try:
+            while True:
+                with translated("reading rows", self._uri):
+                    page = iterator.next()
+                if not page:
+                    return
+                yield from page
+        finally:
+            iterator.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[Writer]:
+        """A writer whose changes are flushed once, at the end; also after an error, which keeps what was paid for.
+
+        After an error of the store itself nothing more is written: after a full disk, a flush would lose what the
+        database's log still holds.
+        """
+        writer = Writer(self, self._client, self._uri, self._physical, self._index)
+        try:
+            yield writer
+        except StoreError:
+            raise
+        except BaseException:
+            writer.finish()
+            raise
+        writer.finish()
+
+    def save_record(self, record: CollectionRecord) -> None:
+        """Replace what the collection says about itself."""
+        with translated("writing the collection's record", self._uri):
+            self._client.alter_collection_properties(self._physical, properties={PROPERTY: record.to_json()})
+        self.record = record
+
+    def refresh(self) -> None:
+        """Make the index beside the database current, where there is one."""
+        if self._index is not None:
+            self._refresh_index(self._index)
+
+    def _refresh_index(self, index: LexicalIndex) -> None:
+        version = Version(self.record.version, self.count())
+        if not index.is_current(version):
+            index.begin(anew=True)
+            index.add(self.all_chunks())
+            index.commit(version)
+
+    def _search(self, data: Any, vector_field: str, metric: str, limit: int, filter: str) -> Scored:
+        with translated("searching", self._uri, filter=filter or None):
+            found = self._client.search(
+                self._physical,
+                data=[data],
+                anns_field=vector_field,
+                search_params={"metric_type": metric},
+                limit=limit,
+                filter=filter,
+                output_fields=["id"],
+                consistency_level=self._consistency,
+            )
+        # Milvus Lite gives BM25 scores a minus sign; sorting makes ties independent of the server's order.
+        scored = [
+            (str(hit["id"]), abs(hit["distance"]) if metric == "BM25" else float(hit["distance"])) for hit in found[0]
+        ]
+        return sorted(scored, key=lambda hit: (-hit[1], hit[0]))
+
+    def _ids(self, filter: str) -> list[str]:
+        with translated("filtering", self._uri, filter=filter):
+            return [row["id"] for row in self.scan(filter, ("id",))]
+
+    def _get(self, ids: Sequence[str], fields: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        rows: dict[str, Mapping[str, Any]] = {}
+        for start in range(0, len(ids), WRITE_ROWS):
+            with translated("reading rows", self._uri):
+                found = self._client.get(
+                    self._physical,
+                    ids=list(ids[start : start + WRITE_ROWS]),
+                    output_fields=list(fields),
+                    consistency_level=self._consistency,
+                )
+            rows.update((row["id"], row) for row in found)
+        return rows
+
+
+class Writer:
+    """Changes to one collection; the first one marks the index beside it as stale, `finish` makes it current again."""
+
+    def __init__(
+        self, collection: Collection, client: Any, uri: str, physical: str, index: LexicalIndex | None
+    ) -> None:
+        self._collection = collection
+        self._client = client
+        self._uri = uri
+        self._physical = physical
+        self._index = index
+        self._record = collection.record
+        self._started = False
+
+    def upsert(self, entries: Sequence[Entry], vectors: Vectors) -> None:
+        """Store chunks with their vectors, shape `(len(entries), dimension)`; durable when this returns."""
+        self._start()
+        lexical = self._record.lexical
+        for start in range(0, len(entries), WRITE_ROWS):
+            part = entries[start : start + WRITE_ROWS]
+            rows = [schema.to_row(entry.chunk, entry.digest, entry.chunks, lexical=lexical) for entry in part]
+            for row, vector in zip(rows, vectors[start : start + WRITE_ROWS], strict=True):
+                row[schema.DENSE] = vector
+            with translated("storing chunks", self._uri):
+                self._client.upsert(self._physical, rows)
+            if self._index is not None:
+                self._index.add(entry.chunk for entry in part)
+            self._count_english(entry.chunk.text for entry in part)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete chunks by id; an unknown id is ignored."""
+        for start in range(0, len(ids), WRITE_ROWS):
+            self._start()
+            part = list(ids[start : start + WRITE_ROWS])
+            with translated("deleting chunks", self._uri):
+                self._client.delete(self._physical, ids=part)
+            if self._index is not None:
+                self._index.remove(part)
+
+    def set_splitter(self, fingerprint: str) -> None:
+        """Record the splitter that was used last."""
+        if fingerprint != self._record.splitter:
+            self._start()
+            self._record = replace(self._record, splitter=fingerprint)
+
+    def finish(self) -> None:
+        """Flush, once for the whole job, and bring the index beside the database up to date."""
+        if not self._started:
+            return
+        self._started = False
+        with translated("flushing", self._uri):
+            self._client.flush(self._physical)
+        self._collection.save_record(self._record)
+        if self._index is not None:
+            self._index.commit(Version(self._record.version, self._collection.count()))
+
+    def _start(self) -> None:
+        if self._started:
+            return
+        if self._index is not None:
+            self._collection.refresh()
+            self._index.begin()
+        self._record = self._record.renewed()
+        self._collection.save_record(self._record)
+        self._started = True
+
+    def _count_english(self, texts: Iterable[str]) -> None:
+        shares = [share for share in map(english_share, texts) if share is not None]
+        self._record = replace(
+            self._record,
+            counted_chunks=self._record.counted_chunks + len(shares),
+            english_chunks=self._record.english_chunks + sum(share >= ENGLISH_SHARE for share in shares),
+        )
+
+
+def _starts_with(prefix: str) -> str:
+    """A filter for sources that start with a prefix; a range, because `like` would read % and _ as wildcards."""
+    return f"source >= {schema.quote(prefix)} and source < {schema.quote(prefix + chr(0x10FFFF))}"

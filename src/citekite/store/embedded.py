@@ -1,0 +1,129 @@
+"""Opening and closing the embedded database: one process may hold it, and each refusal has its own words."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import threading
+from collections import Counter
+from pathlib import Path
+
+from citekite.errors import DatabaseLocked, DatabaseOutdated, DatabaseReadOnly, SettingsError, StoreError
+
+# Milvus Lite runs one server per database in a process, shared by all clients of it; it must outlive the last one.
+_holders: Counter[Path] = Counter()
+_guard = threading.Lock()
+
+
+def is_embedded(uri: str) -> bool:
+    """Whether a URI names a local database rather than a server."""
+    return "://" not in uri
+
+
+def database_path(uri: str) -> Path:
+    """The folder of an embedded database; raises `SettingsError` where Milvus Lite would not take the name.
+
+    Symbolic links are resolved: Milvus Lite would take two names of one database for two databases.
+    """
+    path = Path(uri).expanduser()
+    if path.suffix != ".db":
+        raise SettingsError(
+            f"uri {uri!r} is neither a server (http://host:19530) nor a local database: its name must end in .db"
+        )
+    return path.resolve()
+
+
+def check(path: Path) -> None:
+    """Raise what would keep Milvus Lite from opening the database, in words; create the folder above it."""
+    if path.is_file():
+        with path.open("rb") as file:
+            outdated = file.read(16).startswith(b"SQLite format 3")
+        if outdated:
+            raise DatabaseOutdated(
+                f"{path} is a database of Milvus Lite 2.x, which version 3 cannot read: "
+                "sync into a new one with --uri (the documents are read again)"
+            )
+        raise StoreError(f"{path} is a file, not a database: choose another --uri")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseReadOnly(
+            f"the folder {path.parent} cannot be made: {error.strerror}; choose another --uri"
+        ) from None
+    if holder := lock_holder(path):
+        raise DatabaseLocked(
+            f"{path} is open in another process ({holder}). An embedded database can be open in one process at a time: "
+            "wait for it or stop it, or use a Milvus server (--uri http://host:19530)"
+        )
+    target = path if path.exists() else path.parent
+    if not os.access(target, os.W_OK | os.X_OK) or _read_only_mount(target):
+        raise DatabaseReadOnly(
+            f"{target} cannot be written, and the embedded database needs to even for reading: "
+            "mend the permissions, or copy the database to a folder of your own and use --uri"
+        )
+
+
+def _read_only_mount(path: Path) -> bool:
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+
+def lock_holder(path: Path) -> str | None:
+    """Who holds the database's lock ("process 123"), or None when it is free or held by this process."""
+    lock = path / "LOCK"
+    with _guard:
+        if _holders[path]:
+            return None
+    try:
+        descriptor = os.open(lock, os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return _process_of(os.fstat(descriptor).st_ino)
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _process_of(inode: int) -> str:
+    """The process that Linux lists for a lock on this inode."""
+    try:
+        locks = Path("/proc/locks").read_text()
+    except OSError:
+        return "unknown process"
+    found = re.search(rf"FLOCK\s+\S+\s+\S+\s+(\d+)\s+\S+:{inode}\s", locks)
+    return f"process {found.group(1)}" if found else "unknown process"
+
+
+def hold(path: Path) -> None:
+    """Count one more client of this process on the database."""
+    with _guard:
+        _holders[path] += 1
+
+
+def release(path: Path) -> None:
+    """Count one client less; after the last one the database is closed and its lock free."""
+    from milvus_lite.server_manager import server_manager_instance
+
+    with _guard:
+        _holders[path] -= 1
+        last = _holders[path] <= 0
+        if last:
+            del _holders[path]
+    if last:
+        server_manager_instance.release_server(str(path))
+
+
+def abandon(path: Path) -> None:
+    """Leave the database without closing it: after a full disk, a further flush would lose what its log still holds.
+
+    Milvus Lite flushes when it closes and at exit; taken out of its manager, it does neither. The lock goes with the
+    process.
+    """
+    from milvus_lite.server_manager import server_manager_instance
+
+    with _guard:
+        _holders.pop(path, None)
+        server_manager_instance._servers.pop(str(path), None)

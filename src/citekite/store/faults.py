@@ -1,0 +1,71 @@
+"""Milvus' exceptions in words: which of our errors each one is, and what the user can do."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from citekite.errors import (
+    CitekiteError,
+    DiskFull,
+    FilterError,
+    StoreDenied,
+    StoreError,
+    StoreUnreachable,
+)
+
+# gRPC and Milvus say the same thing in several ways; each list was collected from real faults.
+_DENIED = ("auth check failure", "unauthenticated", "permission deny", "permission denied", "invalid token")
+_UNREACHABLE = (
+    "unavailable",
+    "fail connecting",
+    "deadline exceeded",
+    "timeout",
+    "connection refused",
+    "channel closed",
+)
+_DISK_FULL = (f"[errno {errno.ENOSPC}]", "no space left", f"[errno {errno.EDQUOT}]", "disk quota")
+
+
+def quiet_milvus() -> None:
+    """Keep pymilvus and Milvus Lite from printing tracebacks of faults that are reported as our own errors."""
+    for name in ("pymilvus", "milvus_lite"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def translated(action: str, uri: str, *, filter: str | None = None) -> Iterator[None]:
+    """Run a call to Milvus; its exceptions come out as `StoreError` that names the action and the URI.
+
+    `filter` is the user's expression, where there is one: a refusal of it is a `FilterError`.
+    """
+    from pymilvus.exceptions import MilvusException
+
+    try:
+        yield
+    except CitekiteError:
+        raise
+    except (MilvusException, OSError) as error:
+        raise _translate(error, action, uri, filter) from error
+
+
+def _translate(error: Exception, action: str, uri: str, filter: str | None) -> StoreError:
+    message = getattr(error, "message", "") or str(error)
+    lowered = message.lower()
+    if any(sign in lowered for sign in _DISK_FULL):
+        return DiskFull(
+            f"no space left for {uri} while {action}. What was stored before is kept. "
+            "Free some space, then run the same command again: it goes on where it stopped."
+        )
+    if any(sign in lowered for sign in _DENIED):
+        return StoreDenied(f"{uri} refused the token while {action}: set --token or MILVUS_TOKEN to a valid one.")
+    if any(sign in lowered for sign in _UNREACHABLE):
+        return StoreUnreachable(f"no Milvus server answers at {uri} ({action}): check the URI and that it runs.")
+    if filter:
+        return FilterError(
+            f"Milvus cannot evaluate the filter {filter!r}: {message}. "
+            'Examples: source like "%faq%", metadata["lang"] == "en", page > 3.'
+        )
+    return StoreError(f"Milvus at {uri} failed while {action}: {message}")

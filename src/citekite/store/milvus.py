@@ -1,0 +1,241 @@
+"""Milvus Lite, a Milvus server or Zilliz Cloud: connecting, and the collections that are there.
+
+A collection's name is an alias of a numbered generation (`citekite` of `citekite__1`), so that a reindex can build the
+next one beside it and swap.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from citekite.errors import StoreError, UnknownCollection
+from citekite.settings import Settings
+from citekite.store import embedded, schema
+from citekite.store.collection import Collection
+from citekite.store.faults import quiet_milvus, translated
+from citekite.store.lexical_index import LexicalIndex
+from citekite.store.record import PROPERTY, CollectionRecord
+
+CONNECT_SECONDS = 10
+_GENERATION = re.compile(r"(?P<name>.+)__(?P<number>\d+)")
+
+
+class MilvusStore:
+    """A connection to one database; opens on first use and closes with `close` or as a context manager.
+
+    An embedded database is made only when something is created in it: a question never leaves an empty one behind.
+    """
+
+    def __init__(self, uri: str, *, token: str = "", database: str = "default", consistency: str = "Session") -> None:
+        self.uri = uri
+        self._token = token
+        self._database = database
+        self._consistency = consistency
+        self._path: Path | None = embedded.database_path(uri) if embedded.is_embedded(uri) else None
+        self._client: Any = None
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """The store that the settings name."""
+        token = settings.token.get_secret_value() if settings.token else ""
+        return cls(settings.uri, token=token, database=settings.database, consistency=settings.consistency)
+
+    @property
+    def path(self) -> Path | None:
+        """The folder of an embedded database, None for a server."""
+        return self._path
+
+    def exists(self) -> bool:
+        """Whether there is a database to connect to (always True for a server)."""
+        return self._path is None or self._path.exists()
+
+    def open(self, name: str) -> Collection:
+        """The collection of that name, loaded; raises `UnknownCollection` with the names that there are."""
+        if not self.exists():
+            raise UnknownCollection(f"there is no database at {self.uri} yet: `citekite sync FOLDER` makes it")
+        physical = self._resolve(name)
+        if physical is None:
+            raise UnknownCollection(self._unknown(name))
+        return self._load(name, physical)
+
+    def find(self, name: str) -> Collection | None:
+        """The collection of that name, or None where there is none yet."""
+        if not self.exists() or (physical := self._resolve(name)) is None:
+            return None
+        return self._load(name, physical)
+
+    def create(self, name: str, record: CollectionRecord) -> Collection:
+        """A new empty collection under that name."""
+        collection = self.create_generation(name, 1, record)
+        with translated("naming the collection", self.uri):
+            self._connected().create_alias(f"{name}__1", name)
+        return collection
+
+    def names(self) -> list[str]:
+        """The names of the collections that citekite made, sorted."""
+        if not self.exists():
+            return []
+        return sorted({found["name"] for found in map(_GENERATION.fullmatch, self._physical_names()) if found})
+
+    def generation(self, name: str) -> int:
+        """The number of the generation that the name stands for."""
+        physical = self._resolve(name)
+        if physical is None:
+            raise UnknownCollection(self._unknown(name))
+        return int(physical.rpartition("__")[2])
+
+    def find_generation(self, name: str, number: int) -> Collection | None:
+        """That generation of a collection, or None: what an unfinished reindex left is found here."""
+        physical = f"{name}__{number}"
+        return self._load(name, physical) if physical in self._physical_names() else None
+
+    def create_generation(self, name: str, number: int, record: CollectionRecord) -> Collection:
+        """A new empty generation, not yet under the collection's name."""
+        client = self._connected(create=True)
+        physical = f"{name}__{number}"
+        lexical = self._path is None and self._has_full_text()
+        record = replace(record, lexical=lexical).renewed()
+        with translated(f"creating collection {name!r}", self.uri):
+            fields, indexes = schema.build(client, record.dimension, lexical=lexical)
+            client.create_collection(
+                physical,
+                schema=fields,
+                consistency_level=self._consistency,
+                properties={PROPERTY: record.to_json()},
+            )
+            client.create_index(physical, indexes, sync=False)
+        return self._load(name, physical)
+
+    def swap(self, name: str, number: int) -> None:
+        """Let the name stand for that generation, and drop the one that it stood for before."""
+        before = self._resolve(name)
+        client = self._connected()
+        with translated("swapping the collection", self.uri):
+            client.alter_alias(f"{name}__{number}", name)
+        if before:
+            self._drop_physical(before)
+
+    def drop_generation(self, name: str, number: int) -> None:
+        """Drop a generation that the name does not stand for."""
+        self._drop_physical(f"{name}__{number}")
+
+    def drop(self, name: str) -> None:
+        """Drop a collection with all its chunks."""
+        physical = self._resolve(name)
+        if physical is None:
+            raise UnknownCollection(self._unknown(name))
+        with translated(f"dropping collection {name!r}", self.uri):
+            self._connected().drop_alias(name)
+        self._drop_physical(physical)
+
+    def server_version(self) -> str:
+        """What the server says it is, such as `v2.6.1` or `milvus_lite-3.2.2`."""
+        with translated("asking for the version", self.uri):
+            return str(self._connected().get_server_version())
+
+    def close(self) -> None:
+        """Close the connection; an embedded database is free for other processes afterwards."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+            if self._path is not None:
+                embedded.release(self._path)
+
+    def abandon(self) -> None:
+        """Let go without the flush that closing makes; only after a full disk (see `embedded.abandon`)."""
+        self._client = None
+        if self._path is not None:
+            embedded.abandon(self._path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _connected(self, *, create: bool = False) -> Any:
+        if self._client is not None:
+            return self._client
+        if self._path is not None:
+            embedded.check(self._path)
+        from pymilvus import MilvusClient
+
+        quiet_milvus()
+
+        address = self.uri if self._path is None else str(self._path)
+        with translated("connecting", self.uri):
+            client = MilvusClient(address, token=self._token, timeout=CONNECT_SECONDS)
+            if self._path is not None:
+                embedded.hold(self._path)
+            self._use_database(client, create=create)
+        self._client = client
+        return client
+
+    def _use_database(self, client: Any, *, create: bool) -> None:
+        if self._database == "default":
+            return
+        databases = client.list_databases()
+        if self._database not in databases:
+            if not create:
+                raise UnknownCollection(
+                    f"there is no database {self._database!r} at {self.uri} (there are: {', '.join(databases)}): "
+                    "`citekite sync` makes it"
+                )
+            client.create_database(self._database)
+        client.use_database(self._database)
+
+    def _physical_names(self) -> list[str]:
+        with translated("listing collections", self.uri):
+            return list(self._connected().list_collections())
+
+    def _resolve(self, name: str) -> str | None:
+        """The generation that a name stands for. An alias is looked up in the list, because an unknown one is an error
+        whose text differs between servers."""
+        names = self._physical_names()
+        for physical in names:
+            found = _GENERATION.fullmatch(physical)
+            if found and found["name"] == name and name in self._aliases(physical):
+                return physical
+        if name in names:
+            raise StoreError(f"collection {name!r} at {self.uri} was not made by citekite: use another --collection")
+        return None
+
+    def _aliases(self, physical: str) -> list[str]:
+        with translated("reading aliases", self.uri):
+            return list(self._connected().list_aliases(physical)["aliases"])
+
+    def _load(self, name: str, physical: str) -> Collection:
+        client = self._connected()
+        with translated(f"loading collection {name!r}", self.uri):
+            description = client.describe_collection(physical)
+            # A collection that was closed comes back released, also in the embedded database.
+            client.load_collection(physical)
+        record = CollectionRecord.from_json(description.get("properties", {}).get(PROPERTY, ""), name)
+        index = LexicalIndex(self._index_folder(physical)) if self._path is not None else None
+        return Collection(client, self.uri, physical, record, self._consistency, index)
+
+    def _index_folder(self, physical: str) -> Path:
+        assert self._path is not None
+        return self._path.with_name(f"{self._path.name}.index") / self._database / physical
+
+    def _drop_physical(self, physical: str) -> None:
+        with translated("dropping a collection", self.uri):
+            self._connected().drop_collection(physical)
+        if self._path is not None:
+            LexicalIndex(self._index_folder(physical)).drop()
+
+    def _has_full_text(self) -> bool:
+        """Full text search came with Milvus 2.5; a version that cannot be read is taken for a newer one."""
+        found = re.search(r"(\d+)\.(\d+)", self.server_version())
+        return found is None or (int(found[1]), int(found[2])) >= (2, 5)
+
+    def _unknown(self, name: str) -> str:
+        names = self.names()
+        there = f"there are: {', '.join(names)}" if names else "there is none yet"
+        return f"there is no collection {name!r} at {self.uri} ({there}): `citekite sync FOLDER` makes it"

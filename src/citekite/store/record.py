@@ -1,0 +1,66 @@
+"""What a collection says about itself; kept as one JSON value in its Milvus properties."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import asdict, dataclass, replace
+
+from citekite.errors import StoreError
+
+PROPERTY = "citekite.record"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionRecord:
+    """Embedder, dimension and splitter of a collection, and the version of its content.
+
+    `version` changes with every write, so that an index derived from the collection can tell whether it is current.
+    `english_chunks` of `counted_chunks` written chunks looked English: the weight of the lexical leg depends on it.
+    """
+
+    embedder: str
+    dimension: int
+    english_only: bool
+    splitter: str
+    lexical: bool = True
+    version: str = ""
+    english_chunks: int = 0
+    counted_chunks: int = 0
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def mostly_english(self) -> bool:
+        """Whether at least half of the chunks that were written looked English (True for an empty collection)."""
+        return 2 * self.english_chunks >= self.counted_chunks
+
+    def renewed(self) -> CollectionRecord:
+        """The same record under a new content version."""
+        return replace(self, version=uuid.uuid4().hex)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str, collection: str) -> CollectionRecord:
+        """The record in a collection's properties; raises `StoreError` where citekite did not make the collection."""
+        try:
+            values = json.loads(text)
+            record = cls(**values)
+        except (ValueError, TypeError):
+            version = _schema_version(text)
+            raise StoreError(
+                f"collection {collection!r} has schema version {version}, this citekite reads {SCHEMA_VERSION}: "
+                "upgrade citekite, or use another --collection"
+                if version
+                else f"collection {collection!r} was not made by citekite: use another --collection"
+            ) from None
+        return record
+
+
+def _schema_version(text: str) -> object:
+    try:
+        return json.loads(text).get("schema_version")
+    except (ValueError, AttributeError):
+        return None

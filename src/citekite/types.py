@@ -1,0 +1,292 @@
+"""What flows from a folder of documents to a cited answer.
+
+    source -> Document -> Chunk -> Hit -> Citation -> Answer
+
+Every value is frozen: a stage returns a new one, and only the edges (loading, the model endpoint, the store, the
+entry points) do input or output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from citekite.errors import CitekiteError
+
+Mode = Literal["hybrid", "dense", "lexical"]
+Outcome = Literal["answered", "no_evidence", "cut_short"]
+Format = Literal["markdown", "text", "html", "pdf", "row", "office"]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One loaded document; `text` is canonical: every offset in a chunk or a citation points into it.
+
+    `source` is where it came from: an absolute POSIX path or a URL, with `!/member` for what lies in an archive and
+    `#key` for a row of a table. `body` is the offset at which the content starts (after front matter), `pages` the
+    offset at which each page starts (empty where there are no pages), `digest` a hash of all that the loader was given.
+    """
+
+    source: str
+    title: str
+    text: str
+    digest: str
+    format: Format = "text"
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    body: int = 0
+    pages: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A passage of a document, with `document.text[start:end] == text`.
+
+    `id` is content-addressed (source, headings, text, occurrence), so that a sync is a set difference. `headings` is
+    the path from the document's title down; `line` (from 1) is the line in which the chunk starts; `page` counts
+    from 1 and is None where the format has none.
+    """
+
+    id: str
+    source: str
+    title: str
+    ordinal: int
+    start: int
+    end: int
+    text: str
+    headings: tuple[str, ...] = ()
+    line: int = 1
+    page: int | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def indexed_text(self) -> str:
+        """What is embedded and indexed: the heading path in front of the text."""
+        path = " > ".join(self.headings)
+        return f"{path}\n{self.text}" if path else self.text
+
+    @property
+    def document_id(self) -> str:
+        """The part of the id that all chunks of one source share."""
+        return self.id.partition("-")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """How one search leg found a chunk: its rank (from 1) and its raw score."""
+
+    rank: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk that a search found; `score` is the fused score, `legs` says which leg found it, keyed by leg name."""
+
+    chunk: Chunk
+    score: float
+    rank: int
+    legs: Mapping[str, Leg]
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """The span behind the marker `[number]` of an answer.
+
+    `start` and `end` are offsets into the document's text, `quote` is what stands there, `line` (from 1) where it
+    starts. `verified` is False when a quote of the answer does not stand in the cited passage.
+    """
+
+    number: int
+    hit: Hit
+    quote: str
+    start: int
+    end: int
+    line: int
+    verified: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that the model endpoint counted for one answer."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer with its grounds; `str(answer)` is the text followed by the list of its sources.
+
+    `dropped_markers` counts citation markers that pointed at no passage, `notes` are remarks for the reader (no model
+    configured, answer cut short), `model` is empty for an extractive answer, `standalone` is the question that was
+    searched for (it differs from `question` for a follow-up in a conversation).
+    """
+
+    question: str
+    text: str
+    citations: tuple[Citation, ...]
+    hits: tuple[Hit, ...]
+    outcome: Outcome
+    usage: Usage = Usage()
+    model: str = ""
+    standalone: str = ""
+    dropped_markers: int = 0
+    unverified_quotes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [self.text, *self.notes]
+        if self.citations:
+            lines += ["", "Sources"]
+            lines += [f"[{c.number}] {describe_location(c.hit.chunk, c.line)}" for c in self.citations]
+        return "\n".join(lines)
+
+
+def describe_location(chunk: Chunk, line: int | None = None) -> str:
+    """The place of a chunk for a reader: `title > headings, path:line` or `title > headings, path, page N`."""
+    headings = " > ".join(chunk.headings or ((chunk.title,) if chunk.title else ()))
+    place = f"{chunk.source}, page {chunk.page}" if chunk.page else f"{chunk.source}:{line or chunk.line}"
+    return f"{headings}, {place}" if headings else place
+
+
+# Events of one answer, in the order in which they come: Retrieved, then Delta and Cited mixed, then Done or Failed.
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """The passages were found; the model has not been asked yet. `standalone` is the question searched for."""
+
+    hits: tuple[Hit, ...]
+    standalone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A further piece of the answer's text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cited:
+    """A marker that resolved to a passage: its number and its offset in the answer's text so far."""
+
+    number: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The answer is complete."""
+
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The answer could not be completed; `partial` is the text that had come until then."""
+
+    error: CitekiteError
+    partial: str = ""
+
+
+Event = Retrieved | Delta | Cited | Done | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One earlier question of a conversation and the answer given to it."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A file or document that could not be taken in, and why."""
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SyncPlan:
+    """What a sync would do: documents by kind of change, chunks to add, keep, update and delete, texts to embed.
+
+    `update` counts chunks whose place or metadata changed and whose vector is kept; `tokens` is an estimate;
+    `cost` is None where no price is set.
+    """
+
+    new: int
+    changed: int
+    unchanged: int
+    pruned: int
+    add: int
+    update: int
+    keep: int
+    delete: int
+    texts: int
+    tokens: int
+    cost: float | None
+    failures: tuple[Failure, ...] = ()
+    warnings: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What a sync did; the counts are those of `SyncPlan`, `texts` counts texts that were really embedded."""
+
+    new: int
+    changed: int
+    unchanged: int
+    pruned: int
+    added: int
+    updated: int
+    kept: int
+    deleted: int
+    texts: int
+    seconds: float
+    failures: tuple[Failure, ...] = ()
+    warnings: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentSummary:
+    """A document in the index: its source, title and number of chunks."""
+
+    id: str
+    source: str
+    title: str
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionStatus:
+    """What a collection holds and how it was made; `collections` are all names at the same address."""
+
+    uri: str
+    server: str
+    collection: str
+    collections: tuple[str, ...]
+    documents: int
+    chunks: int
+    embedder: str
+    dimension: int
+    splitter: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a long step is: `done` of `total` (None while unknown) things named `unit` in the stage `stage`."""
+
+    stage: str
+    done: int
+    total: int | None
+    unit: str
