@@ -66,7 +66,7 @@ def test_units_of_markdown() -> None:
         ("sentence", "Yes. It is!"),
         ("item", "MinIO is used."),
         ("item", "[S3](https://s3) too"),
-        ("row", "| kind | place |"),
+        ("heading", "| kind | place |"),
         ("row", "| metadata | etcd |"),
         ("sentence", "Run this:"),
         ("code", "```sh\n# not a heading. Really\nls\n```"),

@@ -272,6 +272,12 @@ def test_html_is_read_in_the_encoding_that_it_declares(data: bytes, content_type
     assert one("a.html", data, content_type).text == "é"
 
 
+@pytest.mark.parametrize("page", ["<ul><li>{}", "<h1>{}</h1><main>text</main>"])
+def test_html_nested_too_deeply_is_refused(page: str) -> None:
+    with pytest.raises(DocumentError, match="nested"):
+        everything("a.html", page.format("<b>" * 5000 + "text").encode())
+
+
 # PDF
 
 
@@ -474,6 +480,21 @@ def test_damaged_files_give_documents_or_a_document_error(suffix: str) -> None:
     @given(st.integers(0, len(sample) - 1), st.binary(max_size=20), st.integers(0, 40))
     def check(start: int, inserted: bytes, dropped: int) -> None:
         check_that_only_documents_come(f"a.{suffix}", sample[:start] + inserted + sample[start + dropped :])
+
+    check()
+
+
+@pytest.mark.parametrize("suffix", ["docx", "pptx", "xlsx", "epub"])
+def test_office_files_with_damaged_xml_give_documents_or_a_document_error(suffix: str) -> None:
+    with zipfile.ZipFile(io.BytesIO(SAMPLES[suffix]())) as archive:
+        members = {name: archive.read(name).decode("latin-1") for name in archive.namelist()}
+
+    @settings(max_examples=15, deadline=None)
+    @given(st.sampled_from(sorted(members)), st.floats(0, 1), st.integers(0, 60), st.sampled_from(["", "-1", "<x/>"]))
+    def check(name: str, place: float, dropped: int, inserted: str) -> None:
+        start = int(place * len(members[name]))
+        damaged = members[name][:start] + inserted + members[name][start + dropped :]
+        check_that_only_documents_come(f"a.{suffix}", zipped(members | {name: damaged}))
 
     check()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import regex
 
@@ -139,8 +139,9 @@ def _candidates(question: str, number: int, hit: Hit) -> Iterator[_Candidate]:
     "Yes." answers the heading above it: under a heading that puts another question it would mislead, and is left off.
     """
     text = hit.chunk.text
-    found = units(text)
-    asked = _heading_share(question, hit)
+    found = _with_question_as_heading(text, units(text))
+    heading = text[found[0].start : found[0].end] if found and found[0].kind == "heading" else ""
+    asked = _heading_share(question, (*hit.chunk.headings[-1:], heading))
     headings = 0
     for place, unit in enumerate(found):
         headings += unit.kind == "heading"
@@ -148,6 +149,13 @@ def _candidates(question: str, number: int, hit: Hit) -> Iterator[_Candidate]:
         yes = _YES_OR_NO.match(text, unit.start, unit.end) if asked < _SAME_QUESTION else None
         start = yes.end() if yes else unit.start
         yield _Candidate(number, hit, place - headings, asked, start, end, text[start : unit.end], unit.kind)
+
+
+def _with_question_as_heading(text: str, found: list[Unit]) -> list[Unit]:
+    """The units, where a question in front is a heading: it is what the rest answers, and no answer itself."""
+    if len(found) > 1 and text[found[0].end - 1] in "?？":
+        return [replace(found[0], kind="heading"), *found[1:]]
+    return found
 
 
 def _announced_end(text: str, body: Sequence[Unit], place: int) -> int:
@@ -216,19 +224,19 @@ def _bm25(query: Sequence[str], texts: Sequence[Sequence[str]]) -> list[float]:
     return scores
 
 
-def _heading_share(question: str, hit: Hit) -> float:
-    """How far a passage's own heading puts the question: the F2 measure of their content words, to the fourth power.
+def _heading_share(question: str, headings: Sequence[str]) -> float:
+    """How far one of the headings puts the question: the F2 measure of their content words, to the fourth power.
 
     F2, because a heading may say more than the question; a high power, because one that shares half of the words
     commonly puts another question about the same subject.
     """
-    if not hit.chunk.headings:
-        return 0.0
     asked = {word for words in content_words(question) for word in words}
-    heading = {word for words in content_words(hit.chunk.headings[-1]) for word in words}
-    if not asked or not heading:
-        return 0.0
-    return (5 * len(asked & heading) / (4 * len(asked) + len(heading))) ** 4
+    shares = [0.0]
+    for heading in headings:
+        said = {word for words in content_words(heading) for word in words}
+        if asked and said:
+            shares.append((5 * len(asked & said) / (4 * len(asked) + len(said))) ** 4)
+    return max(shares)
 
 
 # What a question asks for, told by its question word, and how a sentence shows that it holds it.

@@ -32,6 +32,7 @@ _HEADING = regex.compile(r"[ \t]{0,3}#{1,6}(?:[ \t]|$)")
 _UNDERLINE = regex.compile(r"[ \t]{0,3}(?:=+|-{2,})[ \t]*$")
 _ITEM = regex.compile(r"[ \t]*(?:[-*+•]|\d{1,3}[.)])[ \t]+")
 _ROW = regex.compile(r"[ \t]*\|")
+_FRAME = regex.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*(?:\n|\Z)")
 _FURNITURE = regex.compile(
     r"""[\s>]*(?:
         [-*_=|:+\s]*                                # rules, frames of tables, empty quotes
@@ -128,7 +129,8 @@ def _classify(text: str, position: int) -> tuple[Literal["heading", "row", "code
     if _HEADING.match(line):
         return "heading", stop
     if _ROW.match(line):
-        return "row", stop
+        # The row of column names is followed by a frame; alone it says as little as a heading.
+        return ("heading" if _FRAME.match(text, stop) else "row"), stop
     return ("item" if _ITEM.match(line) else "prose"), stop
 
 

@@ -58,12 +58,12 @@ def parse_html(data: bytes, warn: Warn, content_type: str | None = None) -> Pars
     # BeautifulSoup takes markup without a tag for a file name.
     soup = BeautifulSoup(markup if "<" in markup else f"<p>{markup}", "lxml")
     try:
-        text = to_markdown(soup)
+        text, title = to_markdown(soup), _title(soup)
     except RecursionError:
         raise DocumentError("its elements are nested too deeply") from None
     if not text:
         raise DocumentError("the page has no text; if a script writes it in the browser, save the page from there")
-    return Parsed(text, _title(soup), _metadata(soup))
+    return Parsed(text, title, _metadata(soup))
 
 
 def to_markdown(soup: BeautifulSoup) -> str:

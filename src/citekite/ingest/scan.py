@@ -56,6 +56,7 @@ class Scan:
         self._report = report
         self._states = self._stored(collection)
         self._seen: set[str] = set()
+        self._incomplete: set[str] = set()
         self._stale: dict[str, tuple[str, ...]] = {}
         self.has_vector = {content_of(id): id for state in self._states.values() for id in state.rows}
 
@@ -77,7 +78,9 @@ class Scan:
         """Ids of chunks that left their document (after `changes`); none of a document that failed."""
         ids = [id for source, stale in self._stale.items() if not self._failed(source) for id in stale]
         for source in self._gone():
-            if source.rpartition("#")[0] in self._seen:  # a row that left its table
+            table = source.rpartition("#")[0]
+            # A row that left its table. A row that cannot be read may be any of those that are missing.
+            if table in self._seen and table not in self._incomplete:
                 ids += self._states[source].rows
         return ids
 
@@ -114,6 +117,7 @@ class Scan:
         for document in load(file, self._options, self.tally.warnings.append, data):
             if isinstance(document, Failure):
                 self.fail(document.source, document.reason)
+                self._incomplete.add(file.source)
             elif change := self._change_of(document):
                 yield change
 
@@ -125,7 +129,8 @@ class Scan:
             return None
         chunks = self._splitter.split(document)
         if not chunks:
-            raise DocumentError("it has no text")
+            self.fail(document.source, "it has no text")
+            return None
         change = difference(document, chunks, digest, self._states.get(document.source), self.has_vector)
         self.tally.count(change)
         if change.stale:

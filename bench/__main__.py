@@ -1,0 +1,31 @@
+"""`python -m bench [speed] [quality] [extractive]`: all of them without an argument."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from bench import extractive, quality, speed
+from bench.report import MissingData
+
+BENCHMARKS = {"speed": speed.main, "quality": quality.main, "extractive": extractive.main}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure citekite against its targets.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)} (default: all)")
+    names = parser.parse_args().names or list(BENCHMARKS)
+    if unknown := set(names) - set(BENCHMARKS):
+        parser.error(f"no benchmark {', '.join(sorted(unknown))!r}: there are {', '.join(BENCHMARKS)}")
+    missing = False
+    for name in names:
+        try:
+            BENCHMARKS[name]()
+        except MissingData as error:
+            missing = True
+            print(f"{name}: {error}", file=sys.stderr)
+    return int(missing)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,216 @@
+"""The jobs that are timed, each in a process of its own: `python -m bench.jobs NAME ARGUMENT...` prints a JSON object.
+
+The bare jobs are what a short script does with pymilvus and the openai SDK alone, without any check or retry; they
+are the measure for the same job done by citekite. Every job imports what it needs itself.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+BATCH = 512  # rows of one insert: the fastest on Milvus Lite
+DEPTH = 50  # hits of one leg
+WARM_UP, ROUNDS = 5, 4
+
+
+def bare_tutorial(database: str, folder: str, base_url: str, per_request: str) -> dict[str, Any]:
+    """Read, split at "# ", embed `per_request` texts a request (0: all in one), insert, flush."""
+    import numpy as np
+    from openai import OpenAI
+    from pymilvus import MilvusClient
+
+    texts = [piece for path in sorted(Path(folder).glob("*.md")) for piece in path.read_text().split("# ")]
+    texts = [text for text in texts if text.strip()]
+    size = int(per_request) or len(texts)
+    model = OpenAI(base_url=base_url, api_key="bench")
+    vectors = [
+        np.asarray(row.embedding, dtype=np.float32)
+        for start in range(0, len(texts), size)
+        for row in sorted(
+            model.embeddings.create(model="stand-in", input=texts[start : start + size]).data, key=lambda row: row.index
+        )
+    ]
+    client = MilvusClient(database)
+    _create(client, "bare", len(vectors[0]))
+    rows = [{**_row(number, text), "dense": vector} for number, (text, vector) in enumerate(zip(texts, vectors))]
+    client.insert("bare", rows)
+    client.flush("bare")
+    client.close()
+    return {"rows": len(rows)}
+
+
+def citekite_docs(database: str, folder: str) -> dict[str, Any]:
+    """Sync a folder with the embedded default; the clock of `seconds` starts when the libraries are imported."""
+    import pymilvus  # noqa: F401
+    import tantivy  # noqa: F401
+    import wordllama  # noqa: F401
+
+    from citekite import KnowledgeBase
+    from citekite.ingest import sync  # noqa: F401
+
+    started = time.perf_counter()
+    with KnowledgeBase(database) as kb:
+        report = kb.sync(folder)
+    return {"seconds": time.perf_counter() - started, "texts": report.texts, "added": report.added}
+
+
+def bare_docs(database: str, rows_file: str) -> dict[str, Any]:
+    """Insert finished rows; the clock of `seconds` starts when the libraries are imported and the rows are read."""
+    import milvus_lite  # noqa: F401
+    from pymilvus import MilvusClient
+
+    rows = read_rows(rows_file)
+    started = time.perf_counter()
+    client = MilvusClient(database)
+    _create(client, "bare", len(rows[0]["dense"]))
+    for start in range(0, len(rows), BATCH):
+        client.insert("bare", rows[start : start + BATCH])
+    client.flush("bare")
+    _release(client, database)
+    return {"seconds": time.perf_counter() - started, "rows": len(rows)}
+
+
+def finished_rows(database: str, rows_file: str) -> dict[str, Any]:
+    """Write the rows of a synced database, with their vectors, to a file."""
+    from citekite.settings import Settings
+    from citekite.store import schema
+    from citekite.store.milvus import MilvusStore
+
+    with MilvusStore.from_settings(Settings(uri=database)) as store:
+        collection = store.open("citekite")
+        entries = list(collection.entries())
+        vectors = collection.vectors([entry.chunk.id for entry in entries])
+        rows = [
+            {
+                **schema.to_row(entry.chunk, entry.digest, entry.chunks, lexical=True),
+                schema.DENSE: vectors[entry.chunk.id],
+            }
+            for entry in entries
+        ]
+    Path(rows_file).write_bytes(pickle.dumps(rows))
+    return {"rows": len(rows)}
+
+
+def citekite_search(database: str, questions_file: str) -> dict[str, Any]:
+    """The median time of a hybrid search."""
+    from citekite import KnowledgeBase
+
+    questions = json.loads(Path(questions_file).read_text())
+    with KnowledgeBase(database) as kb:
+        return {"p50": median_ms(kb.search, questions)}
+
+
+def bare_search(database: str, rows_file: str, questions_file: str) -> dict[str, Any]:
+    """The median time of two searches with `output_fields`: dense and Milvus' BM25, and the dense one twice.
+
+    The questions' vectors and terms are made before the clock starts.
+    """
+    from pymilvus import MilvusClient
+
+    from citekite.embed.static import StaticEmbedder
+    from citekite.retrieve.lexical import analyse
+    from citekite.store import schema
+
+    rows = read_rows(rows_file, lexical=True)
+    client = MilvusClient(database)
+    fields, indexes = schema.build(client, len(rows[0][schema.DENSE]), lexical=True)
+    client.create_collection("bare", schema=fields)
+    client.create_index("bare", indexes, sync=False)
+    for start in range(0, len(rows), BATCH):
+        client.insert("bare", rows[start : start + BATCH])
+    client.flush("bare")
+    client.release_collection("bare")
+    client.load_collection("bare")
+    embedder = StaticEmbedder()
+    questions = [(embedder.embed_query(text), analyse(text)) for text in json.loads(Path(questions_file).read_text())]
+
+    def leg(field: str, value: Any) -> None:
+        client.search("bare", data=[value], anns_field=field, limit=DEPTH, output_fields=list(schema.CHUNK_FIELDS))
+
+    def both(question: tuple[Any, str]) -> None:
+        leg(schema.DENSE, question[0])
+        leg(schema.SPARSE, question[1])
+
+    def dense_twice(question: tuple[Any, str]) -> None:
+        leg(schema.DENSE, question[0])
+        leg(schema.DENSE, question[0])
+
+    return {"p50": median_ms(both, questions), "p50_dense_twice": median_ms(dense_twice, questions)}
+
+
+def median_ms(search: Callable[[Any], object], questions: Sequence[Any]) -> float:
+    """The median time of a search in milliseconds, all questions in turn, after a few to warm up."""
+    for question in questions[:WARM_UP]:
+        search(question)
+    times = []
+    for question in questions * ROUNDS:
+        started = time.perf_counter()
+        search(question)
+        times.append(time.perf_counter() - started)
+    return 1000 * statistics.median(times)
+
+
+def read_rows(rows_file: str, *, lexical: bool = False) -> list[dict[str, Any]]:
+    """The rows that `finished_rows` wrote; their analysed text belongs to a collection with Milvus' BM25 alone."""
+    rows: list[dict[str, Any]] = pickle.loads(Path(rows_file).read_bytes())
+    if not lexical:
+        for row in rows:
+            del row["lexical"]
+    return rows
+
+
+def _create(client: Any, name: str, dimension: int) -> None:
+    """A collection with the fields that citekite's has in the embedded database."""
+    from pymilvus import DataType
+
+    schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
+    schema.add_field("id", DataType.VARCHAR, max_length=64, is_primary=True)
+    for field, length in (("source", 4096), ("title", 1024), ("text", 65_535), ("digest", 64)):
+        schema.add_field(field, DataType.VARCHAR, max_length=length)
+    for field in ("ordinal", "start", "end", "line", "page", "chunks"):
+        schema.add_field(field, DataType.INT64)
+    schema.add_field("headings", DataType.ARRAY, element_type=DataType.VARCHAR, max_length=1024, max_capacity=16)
+    schema.add_field("metadata", DataType.JSON)
+    schema.add_field("dense", DataType.FLOAT_VECTOR, dim=dimension)
+    indexes = client.prepare_index_params()
+    indexes.add_index("dense", index_type="AUTOINDEX", metric_type="IP")
+    client.create_collection(name, schema=schema)
+    client.create_index(name, indexes, sync=False)  # pymilvus would sleep 0.5 s to see it done
+
+
+def _row(number: int, text: str) -> dict[str, Any]:
+    numbers = dict.fromkeys(("ordinal", "start", "end", "line", "page", "chunks"), number)
+    texts = dict.fromkeys(("source", "title", "digest"), "")
+    return {"id": str(number), "text": text, "headings": [], "metadata": {}, **numbers, **texts}
+
+
+def _release(client: Any, database: str) -> None:
+    """Close the database as citekite does, so that its last write is in the time of both."""
+    from milvus_lite.server_manager import server_manager_instance
+
+    client.close()
+    server_manager_instance.release_server(str(Path(database).resolve()))
+
+
+JOBS: dict[str, Callable[..., dict[str, Any]]] = {
+    job.__name__: job for job in (bare_tutorial, citekite_docs, bare_docs, finished_rows, citekite_search, bare_search)
+}
+
+
+def main() -> None:
+    name, *arguments = sys.argv[1:]
+    outcome = JOBS[name](*arguments)
+    outcome["memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps(outcome))
+
+
+if __name__ == "__main__":
+    main()

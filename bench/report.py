@@ -1,0 +1,66 @@
+"""What a benchmark prints: targets beside what was measured, and where its data is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT.parent / "shared" / "data"
+
+
+class MissingData(Exception):
+    """A benchmark's data is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One measured figure with the least or most that it should be; neither where it is only reported."""
+
+    name: str
+    measured: float
+    unit: str = ""
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def target(self) -> str:
+        if self.at_least is not None:
+            return f"at least {self.at_least:g}"
+        return "" if self.at_most is None else f"at most {self.at_most:g}"
+
+    @property
+    def verdict(self) -> str:
+        if self.at_least is None and self.at_most is None:
+            return ""
+        enough = self.at_least is None or self.measured >= self.at_least
+        return "ok" if enough and (self.at_most is None or self.measured <= self.at_most) else "missed"
+
+    @property
+    def figure(self) -> str:
+        return f"{_rounded(self.measured)} {self.unit}".rstrip()
+
+
+def data(name: str) -> Path:
+    """The path of a data set; raises `MissingData` with what to do."""
+    path = DATA / name
+    if not path.exists():
+        raise MissingData(f"{name} is not in {DATA}: put the data there (see docs/), or run another benchmark")
+    return path
+
+
+def table(title: str, results: Sequence[Result]) -> str:
+    """The results as aligned text, under a title."""
+    rows = [("", "target", "measured", ""), *((r.name, r.target, r.figure, r.verdict) for r in results)]
+    return "\n".join([title, *_aligned(rows), ""])
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _rounded(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.4f}" if value < 1 else f"{value:.2f}"

@@ -1,0 +1,97 @@
+"""What the tests of sync, search and store share: a knowledge base in a temporary folder, and what it holds."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from citekite import KnowledgeBase
+from citekite.settings import Settings
+from citekite.store.milvus import MilvusStore
+
+MILVUS_LITE = Path(sys.executable).with_name("milvus-lite")
+
+BIRDS = {
+    "kites.md": "# Kites\n\n## Red kite\n\nThe red kite has a forked tail.\n\n## Black kite\n\nThe black kite migrates.\n",
+    "owls.md": "# Owls\n\n## Barn owl\n\nThe barn owl hunts voles at night.\n",
+    "deep/eagles.md": "# Eagles\n\n## Golden eagle\n\nThe golden eagle nests on cliffs.\n",
+}
+
+
+def write(folder: Path, files: dict[str, str]) -> Path:
+    """Files by relative path, in a folder that is made."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return folder
+
+
+def knowledge_base(uri: Path | str, **values: Any) -> KnowledgeBase:
+    """A knowledge base with these settings alone: nothing of the environment."""
+    return KnowledgeBase(settings=Settings(**{"uri": str(uri), "embedder": "static", **values}))
+
+
+def rows(uri: Path | str, collection: str = "citekite") -> dict[str, dict[str, Any]]:
+    """Every stored row by id, with its vector as a tuple of rounded components."""
+    with MilvusStore(str(uri)) as store:
+        opened = store.open(collection)
+        entries = {entry.chunk.id: entry for entry in opened.entries()}
+        vectors = opened.vectors(list(entries))
+    return {
+        id: {
+            "chunk": entry.chunk,
+            "digest": entry.digest,
+            "chunks": entry.chunks,
+            "vector": tuple(vectors[id].round(5).tolist()),
+        }
+        for id, entry in entries.items()
+    }
+
+
+def version(uri: Path | str, collection: str = "citekite") -> str:
+    """The content version of a collection: it changes with every write."""
+    with MilvusStore(str(uri)) as store:
+        return store.open(collection).record.version
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def milvus_server(data: Path) -> Iterator[str]:
+    """A Milvus server in a process of its own, with full text search; yields its URI."""
+    port = free_port()
+    process = subprocess.Popen(
+        [MILVUS_LITE, "server", "--data-dir", data, "--host", "127.0.0.1", "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _wait_for(port, process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the server ended"
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise AssertionError("the server does not listen")
