@@ -40,7 +40,10 @@ def bare_tutorial(database: str, folder: str, base_url: str, per_request: str) -
     ]
     client = MilvusClient(database)
     _create(client, "bare", len(vectors[0]))
-    rows = [{**_row(number, text), "dense": vector} for number, (text, vector) in enumerate(zip(texts, vectors))]
+    rows = [
+        {**_row(number, text), "dense": vector}
+        for number, (text, vector) in enumerate(zip(texts, vectors, strict=True))
+    ]
     client.insert("bare", rows)
     client.flush("bare")
     client.close()
@@ -49,6 +52,10 @@ def bare_tutorial(database: str, folder: str, base_url: str, per_request: str) -
 
 def citekite_docs(database: str, folder: str) -> dict[str, Any]:
     """Sync a folder with the embedded default; the clock of `seconds` starts when the libraries are imported."""
+    import logging
+
+    logging.getLogger().addHandler(logging.NullHandler())  # wordllama would set up logging at import
+    import milvus_lite  # noqa: F401
     import pymilvus  # noqa: F401
     import tantivy  # noqa: F401
     import wordllama  # noqa: F401
@@ -76,6 +83,14 @@ def bare_docs(database: str, rows_file: str) -> dict[str, Any]:
     client.flush("bare")
     _release(client, database)
     return {"seconds": time.perf_counter() - started, "rows": len(rows)}
+
+
+def imports() -> dict[str, Any]:
+    """Import the clients of Milvus and do nothing: no process that opens a database takes less."""
+    import milvus_lite  # noqa: F401
+    import pymilvus  # noqa: F401
+
+    return {}
 
 
 def finished_rows(database: str, rows_file: str) -> dict[str, Any]:
@@ -151,7 +166,7 @@ def median_ms(search: Callable[[Any], object], questions: Sequence[Any]) -> floa
     for question in questions[:WARM_UP]:
         search(question)
     times = []
-    for question in questions * ROUNDS:
+    for question in list(questions) * ROUNDS:
         started = time.perf_counter()
         search(question)
         times.append(time.perf_counter() - started)
@@ -201,7 +216,8 @@ def _release(client: Any, database: str) -> None:
 
 
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {
-    job.__name__: job for job in (bare_tutorial, citekite_docs, bare_docs, finished_rows, citekite_search, bare_search)
+    job.__name__: job
+    for job in (bare_tutorial, citekite_docs, bare_docs, imports, finished_rows, citekite_search, bare_search)
 }
 
 

@@ -69,6 +69,8 @@ def ndcg(ranked: Sequence[str], wanted: set[str]) -> float:
 
     >>> ndcg(["a", "b"], {"a"}), round(ndcg(["a", "b"], {"b"}), 3)
     (1.0, 0.631)
+    >>> ndcg(["b", "a"], {"a", "b"}), ndcg(["b"], {"a"}), ndcg([], {"a"})
+    (1.0, 0.0, 0.0)
     """
     gain = sum(1 / math.log2(rank + 2) for rank, document in enumerate(ranked) if document in wanted)
     return gain / sum(1 / math.log2(rank + 2) for rank in range(min(len(wanted), DEPTH)))

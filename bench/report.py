@@ -16,7 +16,11 @@ class MissingData(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One measured figure with the least or most that it should be; neither where it is only reported."""
+    """One measured figure with the least or most that it should be; neither where it is only reported.
+
+    >>> Result("ratio", 1.2, "x", at_most=1.5).verdict, Result("nDCG@10", 0.95, at_least=0.96).verdict
+    ('ok', 'missed')
+    """
 
     name: str
     measured: float
@@ -46,7 +50,7 @@ def data(name: str) -> Path:
     """The path of a data set; raises `MissingData` with what to do."""
     path = DATA / name
     if not path.exists():
-        raise MissingData(f"{name} is not in {DATA}: put the data there (see docs/), or run another benchmark")
+        raise MissingData(f"there is no data set {name!r} in {DATA}: put it there to run this benchmark")
     return path
 
 

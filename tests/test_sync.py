@@ -196,7 +196,7 @@ TREE = st.dictionaries(
 
 
 @settings(
-    max_examples=8,
+    max_examples=3,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -212,8 +212,8 @@ def test_any_two_states_in_turn_end_as_the_second_alone_and_as_planned(
         for path in folder.rglob("*.md"):
             path.unlink()
         write(folder, tree)
-        planned, done = plan(uri, folder, prune=True), sync(uri, folder, prune=True)
-        assert _common(planned) == _common(done)
+        with knowledge_base(uri) as kb:
+            assert _common(kb.plan(folder, prune=True)) == _common(kb.sync(folder, prune=True))
     sync(base / "clean.db", folder)
     assert rows(uri) == rows(base / "clean.db")
 

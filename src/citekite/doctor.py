@@ -6,10 +6,13 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from citekite.errors import CitekiteError, UnknownCollection
-from citekite.settings import Settings
+from citekite.errors import CitekiteError, EmbedderMismatch, StoreDenied, StoreError, UnknownCollection
+from citekite.settings import Settings, without_password
+
+if TYPE_CHECKING:
+    from citekite.knowledge_base import KnowledgeBase
 
 MIN_FREE_BYTES = 500_000_000
 # A probe gives up soon: it asks whether something answers now.
@@ -33,7 +36,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     quick = settings.model_copy(update={"retry_seconds": 0.0, "timeout": min(settings.timeout, PROBE_SECONDS)})
     yield _disk(settings)
     with KnowledgeBase(settings=quick) as kb:
-        yield from _database(kb, settings)
+        yield from _database(kb)
         yield _embedder(kb)
     yield _model(quick)
 
@@ -49,30 +52,32 @@ def _disk(settings: Settings) -> Check:
     return Check("disk", "ok", message)
 
 
-def _database(kb: object, settings: Settings) -> Iterator[Check]:
-    from citekite.knowledge_base import KnowledgeBase
-
-    assert isinstance(kb, KnowledgeBase)
+def _database(kb: KnowledgeBase) -> Iterator[Check]:
+    uri = without_password(kb.settings.uri)
     try:
         status = kb.status()
     except UnknownCollection as error:
-        yield Check("database", "ok", f"{settings.uri} can be used")
+        yield Check("database", "ok", f"{uri} can be used")
         yield Check("collection", "note", str(error), "citekite sync FOLDER")
+    except StoreDenied as error:
+        yield Check("database", "failed", str(error), "export MILVUS_TOKEN=...")
     except CitekiteError as error:
-        yield Check("database", "failed", str(error), f"mend it, or use another one: --uri (now {settings.uri!r})")
+        yield Check("database", "failed", str(error), "citekite doctor --uri URI (checks another database)")
     else:
-        yield Check("database", "ok", f"{status.uri} ({status.server})")
-        yield Check("collection", "ok", f"{status.collection}: {status.chunks:,} chunks, {status.embedder}")
+        chunks = f"{status.chunks:,} chunk{'s' * (status.chunks != 1)}"
+        yield Check("database", "ok", f"{uri} ({status.server})")
+        yield Check("collection", "ok", f"{status.collection}: {chunks}, {status.embedder}")
 
 
-def _embedder(kb: object) -> Check:
-    from citekite.knowledge_base import KnowledgeBase
-
-    assert isinstance(kb, KnowledgeBase)
+def _embedder(kb: KnowledgeBase) -> Check:
     try:
         name, dimension = kb.probe_embedder()
+    except EmbedderMismatch as error:
+        return Check("embedder", "failed", str(error), "citekite reindex")
+    except StoreError:
+        return Check("embedder", "note", "not checked: the collection tells which one, and the database has failed")
     except CitekiteError as error:
-        return Check("embedder", "failed", str(error), "set the key or the address it names, or --embedder static")
+        return Check("embedder", "failed", str(error), "citekite config (shows the settings in use)")
     return Check("embedder", "ok", f"{name}, {dimension} dimensions")
 
 
@@ -92,5 +97,5 @@ def _model(settings: Settings) -> Check:
         for _ in generator.stream([Message("user", "Say: ready")]):
             break
     except CitekiteError as error:
-        return Check("model", "failed", str(error), "citekite config shows the settings in use")
+        return Check("model", "failed", str(error), "citekite config (shows the settings in use)")
     return Check("model", "ok", f"{generator.model} answers")

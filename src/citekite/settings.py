@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
@@ -37,7 +38,7 @@ SHARED_VARIABLES = {
 class Settings(BaseModel):
     """Every setting with its default; the field names are the flags, the TOML keys and (upper case) the variables."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     # Store
     uri: str = Field("./citekite.db", min_length=1)
@@ -186,7 +187,9 @@ def _choose_provider(values: dict[str, Any], origins: dict[str, str], environ: M
 
 
 def _unknown(key: str, origin: str) -> str:
-    close = difflib.get_close_matches(key, Settings.model_fields, n=1)
+    close = difflib.get_close_matches(key, Settings.model_fields)
+    # Two letters swapped are the commonest slip: a name of the same letters comes before one that lacks a letter.
+    close.sort(key=lambda name: sorted(name) != sorted(key))
     hint = f"; did you mean {close[0]!r}?" if close else "; `citekite config` lists all settings."
     return f"unknown setting {key!r} ({origin}){hint}"
 
@@ -195,12 +198,14 @@ def _bad_value(error: ValidationError, origins: Mapping[str, str]) -> str:
     first = error.errors(include_url=False)[0]
     key = str(first["loc"][0])
     secret = "SecretStr" in str(Settings.model_fields[key].annotation)
-    value = "a secret" if secret else repr(first["input"])
-    return f"setting {key!r} ({origins[key]}) cannot be {value}: {first['msg']}{_allowed(key)}"
+    value = "a secret" if secret else without_password(repr(first["input"]))
+    return f"setting {key!r} ({origins[key]}) cannot be {value}: {first['msg']}"
 
 
-def _allowed(key: str) -> str:
-    """The pattern or choices of a setting, where pydantic's own message does not name them."""
-    choices = get_args(Settings.model_fields[key].annotation)
-    names = [choice for choice in choices if isinstance(choice, str)]
-    return f" (allowed: {', '.join(names)})" if names else ""
+def without_password(text: str) -> str:
+    """The text with the name and password of each address in it masked.
+
+    >>> without_password("https://me:secret@example.org/v1")
+    'https://***@example.org/v1'
+    """
+    return re.sub(r"://[^/\s]*@", "://***@", text)

@@ -12,7 +12,11 @@ from citekite.cli import ask, inspect, sync
 app = typer.Typer(
     name="citekite",
     help="Cited answers from your own documents, on Milvus and any OpenAI-style API.",
-    epilog="Every option is also a setting: CITEKITE_<NAME> in the environment, or a line of citekite.toml.",
+    epilog=(
+        "Every option is also a setting: CITEKITE_<NAME> in the environment, or a line of citekite.toml. "
+        "Exit status: 0 done, 1 a check of doctor failed, 2 a setting or argument, 3 a source or one of its files, "
+        "4 Milvus, 5 the model endpoint, 6 an optional dependency is missing, 130 interrupted."
+    ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -10,7 +10,7 @@ import typer
 
 from citekite.cli import show
 from citekite.cli.options import ANSWER, EMBED, ENDPOINT, RETRIEVE, STORE, takes_settings
-from citekite.errors import SettingsError
+from citekite.errors import EndpointError, SettingsError, status_of
 from citekite.types import Answer, Delta, Done, Failed, Turn
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ def ask(arguments: dict[str, Any], question: Question, filter: Filter = "", as_j
 
     with KnowledgeBase(**arguments) as kb:
         if as_json:
-            answer = kb.ask(question, filter=filter)
-            print(json.dumps(show.answer_json(answer), ensure_ascii=False, indent=2))
+            _print_json(question, kb.ask_stream(question, filter=filter))
         else:
             _print_stream(kb.ask_stream(question, filter=filter))
 
@@ -69,10 +68,19 @@ def chat(arguments: dict[str, Any], filter: Filter = "") -> None:
     from citekite.knowledge_base import KnowledgeBase
 
     history: list[Turn] = []
+    failure: EndpointError | None = None
     with KnowledgeBase(**arguments) as kb:
         while question := _next_question():
-            answer = _print_stream(kb.ask_stream(question, filter=filter, history=history))
-            history.append(Turn(question, answer.text))
+            try:
+                answer = _print_stream(kb.ask_stream(question, filter=filter, history=history))
+            except EndpointError as error:
+                failure = error  # the conversation is worth more than one reply: the next question may get its answer
+                print(f"citekite: {error}", file=sys.stderr)
+            else:
+                failure = None
+                history.append(Turn(question, answer.text))
+    if failure:
+        raise typer.Exit(status_of(failure).exit_code)
 
 
 def _print_stream(events: Iterator[Event]) -> Answer:
@@ -88,6 +96,18 @@ def _print_stream(events: Iterator[Event]) -> Answer:
             _print_end(event.answer)
             return event.answer
     raise AssertionError("an answer ends with Done or Failed")
+
+
+def _print_json(question: str, events: Iterator[Event]) -> None:
+    """Print the whole answer as JSON; of one that broke off, what had come and the error."""
+    for event in events:
+        if isinstance(event, Failed):
+            if event.partial:
+                broken = {"question": question, "text": event.partial, "error": str(event.error)}
+                print(json.dumps(broken, ensure_ascii=False, indent=2))
+            raise event.error
+        if isinstance(event, Done):
+            print(json.dumps(show.answer_json(event.answer), ensure_ascii=False, indent=2))
 
 
 def _print_end(answer: Answer) -> None:

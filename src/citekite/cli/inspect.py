@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from citekite.cli.options import ANSWER, BATCH, EMBED, ENDPOINT, LOAD, OPTIONS, RETRIEVE, STORE, takes_settings
-from citekite.cli.show import bold, dim, near
+from citekite.cli.show import bold, counted, dim, near
 from citekite.errors import STATUS, CitekiteError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -28,7 +28,7 @@ def documents(arguments: dict[str, Any], as_json: AsJson = False) -> None:
         return
     for document in found:
         print(f"{document.chunks:>6,}  {near(document.source, document.source)}  {dim(document.title)}")
-    print(f"{len(found):,} documents")
+    print(counted(len(found), "document"))
 
 
 @takes_settings(*STORE)
@@ -51,10 +51,13 @@ def status(arguments: dict[str, Any], as_json: AsJson = False) -> None:
 @takes_settings(*STORE, *LOAD, *RETRIEVE, *ANSWER, *EMBED, *ENDPOINT, *BATCH)
 def config(arguments: dict[str, Any], as_json: AsJson = False) -> None:
     """Show each setting, its effective value and where it came from; secrets are masked."""
-    from citekite.settings import load_settings
+    from citekite.settings import load_settings, without_password
 
     loaded = load_settings(arguments)
-    values = loaded.settings.model_dump(mode="json")
+    values = {
+        name: without_password(value) if isinstance(value, str) else value
+        for name, value in loaded.settings.model_dump(mode="json").items()
+    }
     if as_json:
         rows = {name: {"value": values[name], "origin": loaded.origins[name]} for name in OPTIONS}
         print(json.dumps(rows, ensure_ascii=False, indent=2))
@@ -65,16 +68,22 @@ def config(arguments: dict[str, Any], as_json: AsJson = False) -> None:
 
 
 @takes_settings(*STORE, *ANSWER, *EMBED, *ENDPOINT)
-def doctor(arguments: dict[str, Any]) -> None:
+def doctor(arguments: dict[str, Any], as_json: AsJson = False) -> None:
     """Check database, collection, embedder, model endpoint and disk, and say how to mend what is wrong."""
+    from dataclasses import asdict
+
     from citekite.doctor import examine
     from citekite.settings import load_settings
 
-    failed = False
+    checks = []
     for check in examine(load_settings(arguments).settings):
-        failed |= check.state == "failed"
+        checks.append(check)
+        if as_json:
+            continue
         print(f"{check.state:<7} {bold(check.name)}: {check.message}")
         if check.remedy:
             print(f"        → {check.remedy}")
-    if failed:
+    if as_json:
+        print(json.dumps([asdict(check) for check in checks], ensure_ascii=False, indent=2))
+    if any(check.state == "failed" for check in checks):
         raise typer.Exit(STATUS[CitekiteError].exit_code)

@@ -73,6 +73,15 @@ def show_sources(answer: Answer) -> str:
     return "\n".join(lines)
 
 
+def counted(count: int, noun: str) -> str:
+    """A number and what it counts.
+
+    >>> counted(1, "chunk"), counted(1200, "chunk")
+    ('1 chunk', '1,200 chunks')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def near(text: str, source: str) -> str:
     """The text with a path under the working directory made relative, as an editor or a person would write it."""
     here = f"{Path.cwd().as_posix()}/"

@@ -13,6 +13,7 @@ import typer
 
 from citekite.cli.options import BATCH, EMBED, ENDPOINT, LOAD, STORE, takes_settings
 from citekite.cli.progress import reporting
+from citekite.cli.show import counted
 from citekite.errors import STATUS, SourceError
 from citekite.types import Failure, SyncPlan, SyncReport
 
@@ -68,7 +69,7 @@ def remove(
 
     with KnowledgeBase(**arguments) as kb:
         for source in sources:
-            print(f"removed {source}: {kb.remove(source):,} chunks")
+            print(f"removed {source}: {counted(kb.remove(source), 'chunk')}")
 
 
 @takes_settings(*STORE, *EMBED, *ENDPOINT, *BATCH)
@@ -78,7 +79,7 @@ def reindex(arguments: dict[str, Any], quiet: Quiet = False) -> None:
 
     with KnowledgeBase(**arguments) as kb, reporting(quiet=quiet) as report:
         count = kb.reindex(report=report)
-    print(f"reindexed {count:,} chunks")
+    print(f"reindexed {counted(count, 'chunk')}")
 
 
 def describe_plan(plan: SyncPlan) -> str:
@@ -90,18 +91,18 @@ def describe_plan(plan: SyncPlan) -> str:
             f"{plan.pruned:,} to prune",
             f"chunks     {plan.add:,} to add, {plan.update:,} to update, {plan.keep:,} to keep, "
             f"{plan.delete:,} to delete",
-            f"embedding  {plan.texts:,} texts, about {plan.tokens:,} tokens{cost}",
+            f"embedding  {counted(plan.texts, 'text')}, about {counted(plan.tokens, 'token')}{cost}",
         )
     )
 
 
 def describe_report(report: SyncReport) -> str:
     """What a sync prints when it is done."""
-    documents = f"{report.new:,} new, {report.changed:,} changed, {report.unchanged:,} unchanged documents"
+    documents = f"{report.new:,} new, {report.changed:,} changed, {counted(report.unchanged, 'unchanged document')}"
     if report.pruned:
         documents += f", {report.pruned:,} pruned"
-    chunks = f"{report.added:,} chunks added, {report.updated:,} updated, {report.deleted:,} deleted"
-    return f"{documents}: {chunks}; {report.texts:,} texts embedded in {report.seconds:.1f} s"
+    chunks = f"{counted(report.added, 'chunk')} added, {report.updated:,} updated, {report.deleted:,} deleted"
+    return f"{documents}: {chunks}; {counted(report.texts, 'text')} embedded in {report.seconds:.1f} s"
 
 
 def _show(items: tuple[Failure, ...], word: str) -> None:

@@ -49,17 +49,27 @@ class Refused(Generic[T]):
     error: RequestRefused
 
 
+def _never() -> bool:
+    return False
+
+
 def embed_in_batches(
-    embedder: Embedder, items: Iterable[T], text_of: Callable[[T], str], *, window: int = 4096
+    embedder: Embedder,
+    items: Iterable[T],
+    text_of: Callable[[T], str],
+    *,
+    window: int = 4096,
+    stopped: Callable[[], bool] = _never,
 ) -> Iterator[Embedded[T] | Refused[T]]:
     """Embed the items' texts and yield results as their requests return, in any order.
 
     `items` is read lazily, a window ahead of the requests at most, so a stream of any length needs the memory of about
     two windows. Equal texts of one window are sent once. A batch that the endpoint refuses is halved; a single text
     that it refuses is yielded as `Refused`. On any other error, also one of `items` itself and Ctrl-C, nothing more is
-    sent, the results of what is in flight are yielded, and then the error is raised.
+    sent, the results of what is in flight are yielded, and then the error is raised; `stopped()` turning true counts as
+    Ctrl-C.
     """
-    run: _Run[T] = _Run(embedder)
+    run: _Run[T] = _Run(embedder, stopped)
     unsent: list[T] = []
     try:
         for item in items:
@@ -95,9 +105,10 @@ class _Entry(Generic[T]):
 class _Run(Generic[T]):
     """The requests of one call: which wait, how many are in flight, and how large a batch the endpoint takes."""
 
-    def __init__(self, embedder: Embedder) -> None:
+    def __init__(self, embedder: Embedder, stopped: Callable[[], bool]) -> None:
         self.failure: BaseException | None = None
         self._embedder = embedder
+        self._stopped = stopped
         self._waiting: deque[list[_Entry[T]]] = deque()
         self._in_flight = 0
         self._returned: SimpleQueue[tuple[list[_Entry[T]], Vectors | BaseException]] = SimpleQueue()
@@ -130,6 +141,8 @@ class _Run(Generic[T]):
             settled = self._settle(entries, outcome)
             if self._in_doubt and not self._in_flight:
                 self.stop(next(reversed(self._early_refusals.values())).error)
+            if self._stopped():
+                self.stop(KeyboardInterrupt())
             self._send()  # before the caller is given the result: storing it takes time
             yield from settled
 

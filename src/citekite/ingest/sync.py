@@ -71,7 +71,9 @@ def sync(
     started = time.monotonic()
     with ExitStack() as stack:
         run = _Run(scan, collection, create, stack, report)
-        for result in embed_in_batches(embedder, run.to_embed(stopped), lambda entry: entry.chunk.indexed_text):
+        for result in embed_in_batches(
+            embedder, run.to_embed(stopped), lambda entry: entry.chunk.indexed_text, stopped=stopped
+        ):
             if isinstance(result, Refused):
                 for entry in result.items:
                     scan.fail(entry.chunk.source, str(result.error))

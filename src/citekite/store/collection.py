@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from citekite.ports import Vectors
 from citekite.retrieve.lexical import analyse, english_share
 from citekite.store import schema
 from citekite.store.faults import translated
+from citekite.store.lease import Lease
 from citekite.store.lexical_index import LexicalIndex, Version
 from citekite.store.record import PROPERTY, CollectionRecord
 from citekite.types import Chunk, DocumentSummary
@@ -144,9 +145,9 @@ class Collection:
         for row in self.scan("", (*schema.CHUNK_FIELDS, "digest", "chunks")):
             yield Entry(schema.to_chunk(row), row["digest"], row["chunks"])
 
-    def scan(self, filter: str, fields: Sequence[str]) -> Iterator[Mapping[str, Any]]:
-        """The named fields of all rows that match, page by page."""
-        with translated("reading rows", self._uri):
+    def scan(self, filter: str, fields: Sequence[str], *, asked: bool = False) -> Iterator[Mapping[str, Any]]:
+        """The named fields of all rows that match, page by page; `asked` tells that the user wrote the filter."""
+        with translated("reading rows", self._uri, filter=filter if asked else None):
             iterator = self._client.query_iterator(
                 self._physical,
                 batch_size=READ_ROWS,
@@ -175,6 +176,7 @@ class Collection:
         try:
             yield writer
         except StoreError:
+            writer.give_up()
             raise
         except BaseException:
             writer.finish()
@@ -218,8 +220,7 @@ class Collection:
         return sorted(scored, key=lambda hit: (-hit[1], hit[0]))
 
     def _ids(self, filter: str) -> list[str]:
-        with translated("filtering", self._uri, filter=filter):
-            return [row["id"] for row in self.scan(filter, ("id",))]
+        return [row["id"] for row in self.scan(filter, ("id",), asked=True)]
 
     def _get(self, ids: Sequence[str], fields: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         rows: dict[str, Mapping[str, Any]] = {}
@@ -248,6 +249,8 @@ class Writer:
         self._index = index
         self._record = collection.record
         self._started = False
+        # Beside an index there is an embedded database, whose lock keeps other writers out.
+        self._lease = Lease(client, uri, physical) if index is None else None
 
     def upsert(self, entries: Sequence[Entry], vectors: Vectors) -> None:
         """Store chunks with their vectors, shape `(len(entries), dimension)`; durable when this returns."""
@@ -290,10 +293,22 @@ class Writer:
         self._collection.save_record(self._record)
         if self._index is not None:
             self._index.commit(Version(self._record.version, self._collection.count()))
+        if self._lease is not None:
+            self._lease.release()
+
+    def give_up(self) -> None:
+        """Let the next writer in, and write nothing more."""
+        if self._lease is not None and self._started:
+            with suppress(StoreError):  # the store has failed already; the lease then runs out by itself
+                self._lease.release()
 
     def _start(self) -> None:
+        if self._lease is not None and self._started:
+            self._lease.renew()
         if self._started:
             return
+        if self._lease is not None:
+            self._lease.take()
         if self._index is not None:
             self._collection.refresh()
             self._index.begin()

@@ -69,7 +69,10 @@ class MilvusStore:
         return self._load(name, physical)
 
     def create(self, name: str, record: CollectionRecord) -> Collection:
-        """A new empty collection under that name."""
+        """A new empty collection under that name; generations without the name, left by a killed run, are dropped."""
+        self._connected(create=True)
+        for physical in self._generations(name):
+            self._drop_physical(physical)
         collection = self.create_generation(name, 1, record)
         with translated("naming the collection", self.uri):
             self._connected().create_alias(f"{name}__1", name)
@@ -193,6 +196,10 @@ class MilvusStore:
     def _physical_names(self) -> list[str]:
         with translated("listing collections", self.uri):
             return list(self._connected().list_collections())
+
+    def _generations(self, name: str) -> list[str]:
+        matches = map(_GENERATION.fullmatch, self._physical_names())
+        return [found.string for found in matches if found and found["name"] == name]
 
     def _resolve(self, name: str) -> str | None:
         """The generation that a name stands for. An alias is looked up in the list, because an unknown one is an error

@@ -1,0 +1,162 @@
+"""A sync that is killed or interrupted: the next one ends where an undisturbed one does, and pays for nothing twice."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from scripted_endpoint import ScriptedEndpoint
+from stored import knowledge_base, rows, write
+
+FILES = 40
+BATCH, CONCURRENCY = 4, 2
+CITEKITE = Path(sys.executable).with_name("citekite")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write(
+        tmp_path / "docs",
+        {
+            f"{number}.md": f"# Bird {number}\n\n## Song\n\nSong number {number}.\n\n## Nest\n\nNest number {number}.\n"
+            for number in range(FILES)
+        },
+    )
+
+
+@pytest.fixture
+def endpoint() -> object:
+    with ScriptedEndpoint(latency=0.05) as endpoint:
+        yield endpoint
+
+
+def options(endpoint: ScriptedEndpoint) -> dict[str, object]:
+    return {
+        "embedder": "api",
+        "base_url": endpoint.base_url,
+        "embedding_model": "m",
+        "api_key": "k",
+        "batch_size": BATCH,
+        "concurrency": CONCURRENCY,
+    }
+
+
+def start(uri: Path, folder: Path, **values: object) -> subprocess.Popen[str]:
+    """`citekite sync` as a process of its own, with nothing in its environment."""
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]
+    return subprocess.Popen(
+        [CITEKITE, "sync", folder, "--uri", uri, "--quiet", *arguments],
+        env={},
+        cwd=uri.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize("requests", [1, 3, 9])
+def test_kill_while_embedding(tmp_path: Path, folder: Path, endpoint: ScriptedEndpoint, requests: int) -> None:
+    """The collection ends equal to a clean run's, and only texts in flight at the kill are sent twice."""
+    uri = tmp_path / "killed.db"
+    process = start(uri, folder, **options(endpoint))
+    wait_until(lambda: len(endpoint.requests("/embeddings")) >= requests, process)
+    process.kill()
+    process.communicate()
+    sent = len(endpoint.texts())
+    with knowledge_base(uri, **options(endpoint)) as kb:
+        kb.sync(folder)
+        assert kb.sync(folder).texts == 0
+    assert rows(uri) == clean_rows(tmp_path, folder, endpoint)
+    twice = sum(Counter(endpoint.texts()[: sent + 2 * FILES]).values()) - len(set(endpoint.texts()))
+    assert twice <= 2 * BATCH * CONCURRENCY
+
+
+def clean_rows(tmp_path: Path, folder: Path, endpoint: ScriptedEndpoint) -> object:
+    """What a run that nothing disturbs stores, without latency and in another database."""
+    with ScriptedEndpoint() as other, knowledge_base(tmp_path / "clean.db", **options(other)) as kb:
+        kb.sync(folder)
+    return rows(tmp_path / "clean.db")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_kill_at_any_time_of_a_writing_sync(tmp_path: Path, share: float) -> None:
+    """Without an endpoint the time goes into writing; the next run repairs what the kill left, and searches find all."""
+    folder = write(tmp_path / "docs", {f"{n}.md": _book(n) for n in range(60)})
+    uri, clean = tmp_path / "killed.db", tmp_path / "clean.db"
+    with knowledge_base(clean) as kb:
+        seconds = kb.sync(folder).seconds
+    process = start(uri, folder, embedder="static")
+    wait_until(uri.exists, process)
+    time.sleep(share * seconds)
+    process.kill()
+    process.communicate()
+    with knowledge_base(uri) as killed, knowledge_base(clean) as undisturbed:
+        killed.sync(folder)
+        for mode in ("hybrid", "dense", "lexical"):
+            found, expected = (
+                [(hit.chunk.id, round(hit.score, 4)) for hit in kb.search("habits of bird 7", mode=mode)]
+                for kb in (killed, undisturbed)
+            )
+            assert found == expected, mode
+    assert rows(uri) == rows(clean)
+
+
+def test_kill_while_deleting_what_is_stale(tmp_path: Path, folder: Path, endpoint: ScriptedEndpoint) -> None:
+    """A sync that was killed before it deleted leaves old rows beside new ones; the next one deletes them."""
+    endpoint.latency = 0
+    uri = tmp_path / "killed.db"
+    with knowledge_base(uri, **options(endpoint)) as kb:
+        kb.sync(folder)
+    for path in folder.iterdir():
+        path.write_text(path.read_text().replace("Nest number", "Eyrie number"))
+    endpoint.latency = 0.05
+    before = len(endpoint.requests("/embeddings"))
+    process = start(uri, folder, **options(endpoint))
+    wait_until(lambda: len(endpoint.requests("/embeddings")) >= before + 4, process)
+    process.kill()
+    process.communicate()
+    with knowledge_base(uri, **options(endpoint)) as kb:
+        kb.sync(folder)
+    assert rows(uri) == clean_rows(tmp_path, folder, endpoint)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_keeps_what_is_in_flight_and_says_how_to_go_on(
+    tmp_path: Path, folder: Path, endpoint: ScriptedEndpoint, number: signal.Signals
+) -> None:
+    endpoint.latency = 0.3
+    uri = tmp_path / "stopped.db"
+    process = start(uri, folder, **options(endpoint))
+    wait_until(lambda: len(endpoint.requests("/embeddings")) >= 3, process)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "the same command goes on from here" in said
+    assert "Traceback" not in said
+    sent = endpoint.texts()
+    assert len(sent) < 2 * FILES, "the interrupt came too late to tell anything"
+    endpoint.latency = 0
+    with knowledge_base(uri, **options(endpoint)) as kb:
+        assert kb.count() == len(sent)
+        assert kb.sync(folder).texts == len(set(endpoint.texts())) - len(sent)
+    assert Counter(endpoint.texts()).most_common(1)[0][1] == 1, "nothing is paid for twice"
+
+
+def _book(number: int) -> str:
+    sections = (f"## Habit {habit}\n\nBird {number} has habit {habit} of {number * habit}.\n" for habit in range(20))
+    return f"# Bird {number}\n\n" + "\n".join(sections)

@@ -1,0 +1,67 @@
+"""One writer at a time on a server, shown on a Milvus Lite served over the network."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from citekite import KnowledgeBase
+from citekite.errors import StoreError
+from citekite.settings import Settings
+from citekite.store import lease
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = tmp_path_factory.mktemp("server") / "served.db"
+    command = [sys.executable, "-m", "milvus_lite", "server", "--data-dir", str(folder), "--host", "127.0.0.1"]
+    process = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait_for(port)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(100):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise AssertionError("the server did not come up")
+
+
+def test_a_second_writer_is_refused_until_the_first_is_done(server: str, tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# Kites\n\nKites soar.\n")
+    settings = Settings(uri=server, collection="leased")
+    with KnowledgeBase(settings=settings) as first, KnowledgeBase(settings=settings) as second:
+        first.sync(tmp_path)
+        (tmp_path / "b.md").write_text("# Owls\n\nOwls hoot.\n")
+        with first._collection().writing() as writer:
+            writer.delete(["unknown"])
+            with pytest.raises(StoreError, match=r"another sync writes to this collection \(process \d+"):
+                second.sync(tmp_path)
+        assert second.sync(tmp_path).new == 1
+
+
+def test_a_writer_that_died_is_no_obstacle(server: str, tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# Kites\n\nKites soar.\n")
+    with KnowledgeBase(settings=Settings(uri=server, collection="orphaned")) as kb:
+        kb.sync(tmp_path)
+        dead = subprocess.Popen([sys.executable, "-c", ""])
+        dead.wait()
+        held = f'{{"id": "x", "host": "{socket.gethostname()}", "pid": {dead.pid}, "at": {time.time()}}}'
+        kb._store._connected().alter_collection_properties("orphaned__1", properties={lease.PROPERTY: held})
+        (tmp_path / "b.md").write_text("# Owls\n\nOwls hoot.\n")
+        assert kb.sync(tmp_path).new == 1
