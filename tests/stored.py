@@ -18,7 +18,9 @@ from citekite.store.milvus import MilvusStore
 MILVUS_LITE = Path(sys.executable).with_name("milvus-lite")
 
 BIRDS = {
-    "kites.md": "# Kites\n\n## Red kite\n\nThe red kite has a forked tail.\n\n## Black kite\n\nThe black kite migrates.\n",
+    "kites.md": (
+        "# Kites\n\n## Red kite\n\nThe red kite has a forked tail.\n\n## Black kite\n\nThe black kite migrates.\n"
+    ),
     "owls.md": "# Owls\n\n## Barn owl\n\nThe barn owl hunts voles at night.\n",
     "deep/eagles.md": "# Eagles\n\n## Golden eagle\n\nThe golden eagle nests on cliffs.\n",
 }

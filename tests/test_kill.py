@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ import pytest
 from scripted_endpoint import ScriptedEndpoint
 from stored import knowledge_base, rows, write
 
-FILES = 40
+FILES = 24
 BATCH, CONCURRENCY = 4, 2
 CITEKITE = Path(sys.executable).with_name("citekite")
 
@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def endpoint() -> object:
+def endpoint() -> Iterator[ScriptedEndpoint]:
     with ScriptedEndpoint(latency=0.05) as endpoint:
         yield endpoint
 
@@ -69,7 +69,7 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) ->
         time.sleep(0.002)
 
 
-@pytest.mark.parametrize("requests", [1, 3, 9])
+@pytest.mark.parametrize("requests", [1, 9])
 def test_kill_while_embedding(tmp_path: Path, folder: Path, endpoint: ScriptedEndpoint, requests: int) -> None:
     """The collection ends equal to a clean run's, and only texts in flight at the kill are sent twice."""
     uri = tmp_path / "killed.db"
@@ -82,8 +82,9 @@ def test_kill_while_embedding(tmp_path: Path, folder: Path, endpoint: ScriptedEn
         kb.sync(folder)
         assert kb.sync(folder).texts == 0
     assert rows(uri) == clean_rows(tmp_path, folder, endpoint)
-    twice = sum(Counter(endpoint.texts()[: sent + 2 * FILES]).values()) - len(set(endpoint.texts()))
-    assert twice <= 2 * BATCH * CONCURRENCY
+    assert sent < len(set(endpoint.texts())), "the kill came too late to tell anything"
+    # In flight, or returned and not yet stored.
+    assert len(endpoint.texts()) - len(set(endpoint.texts())) <= 2 * BATCH * CONCURRENCY
 
 
 def clean_rows(tmp_path: Path, folder: Path, endpoint: ScriptedEndpoint) -> object:
@@ -93,10 +94,10 @@ def clean_rows(tmp_path: Path, folder: Path, endpoint: ScriptedEndpoint) -> obje
     return rows(tmp_path / "clean.db")
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("share", [0.1, 0.7])
 def test_kill_at_any_time_of_a_writing_sync(tmp_path: Path, share: float) -> None:
-    """Without an endpoint the time goes into writing; the next run repairs what the kill left, and searches find all."""
-    folder = write(tmp_path / "docs", {f"{n}.md": _book(n) for n in range(60)})
+    """Without an endpoint the time goes into writing; the next run repairs what the kill left, also the index."""
+    folder = write(tmp_path / "docs", {f"{n}.md": _book(n) for n in range(25)})
     uri, clean = tmp_path / "killed.db", tmp_path / "clean.db"
     with knowledge_base(clean) as kb:
         seconds = kb.sync(folder).seconds
@@ -114,6 +115,19 @@ def test_kill_at_any_time_of_a_writing_sync(tmp_path: Path, share: float) -> Non
             )
             assert found == expected, mode
     assert rows(uri) == rows(clean)
+
+
+def test_kill_between_making_the_collection_and_naming_it(tmp_path: Path, folder: Path) -> None:
+    """What such a kill leaves has no name: it is no collection, and the next sync makes it anew."""
+    from citekite.store.milvus import MilvusStore
+    from citekite.store.record import CollectionRecord
+
+    uri = tmp_path / "killed.db"
+    with MilvusStore(str(uri)) as store:
+        store.create_generation("citekite", 1, CollectionRecord("static:other", 8, True, "other"))
+    with knowledge_base(uri) as kb:
+        assert kb.sync(folder).new == FILES
+        assert kb.sync(folder).unchanged == FILES
 
 
 def test_kill_while_deleting_what_is_stale(tmp_path: Path, folder: Path, endpoint: ScriptedEndpoint) -> None:
@@ -139,7 +153,7 @@ def test_kill_while_deleting_what_is_stale(tmp_path: Path, folder: Path, endpoin
 def test_interrupt_keeps_what_is_in_flight_and_says_how_to_go_on(
     tmp_path: Path, folder: Path, endpoint: ScriptedEndpoint, number: signal.Signals
 ) -> None:
-    endpoint.latency = 0.3
+    endpoint.latency = 0.15
     uri = tmp_path / "stopped.db"
     process = start(uri, folder, **options(endpoint))
     wait_until(lambda: len(endpoint.requests("/embeddings")) >= 3, process)

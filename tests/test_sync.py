@@ -78,7 +78,11 @@ def test_renamed_file_embeds_nothing(folder: Path, uri: Path) -> None:
     (folder / "owls.md").rename(folder / "strigiformes.md")
     report = sync(uri, folder, prune=True)
     assert (report.new, report.pruned, report.texts) == (1, 1, 0)
-    assert {Path(row["chunk"].source).name for row in rows(uri).values()} == {"kites.md", "strigiformes.md", "eagles.md"}
+    assert {Path(row["chunk"].source).name for row in rows(uri).values()} == {
+        "kites.md",
+        "strigiformes.md",
+        "eagles.md",
+    }
 
 
 def test_same_content_twice_is_embedded_once_and_stored_twice(folder: Path, uri: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from citekite.errors import CitekiteError, DiskFull, EmbedderMismatch, StoreError
+from citekite.errors import CitekiteError, DiskFull, StoreError
 from citekite.settings import Settings, load_settings
 from citekite.types import (
     Answer,
@@ -59,6 +59,7 @@ class KnowledgeBase:
             raise TypeError("give either settings or single settings as arguments")
         self.settings = settings
         self._opened: Collection | None = None
+        self._embedder: Embedder | None = None
         self._lock = threading.RLock()
 
     def sync(
@@ -79,7 +80,7 @@ class KnowledgeBase:
         with self._lock:
             collection = self._find()
             embedder = self._embedder_for(collection)
-            splitter = self._splitter_for(collection, embedder)
+            splitter = self._splitter(embedder)
             scan = self._scan(sources, collection, splitter, report)
             try:
                 result = sync(
@@ -106,7 +107,7 @@ class KnowledgeBase:
 
         with self._lock:
             collection = self._find()
-            splitter = self._splitter_for(collection, self._embedder_for(collection))
+            splitter = self._splitter(self._embedder_for(collection))
             scan = self._scan(sources, collection, splitter, report)
             return plan(scan, prune=prune, price=self.settings.embedding_price)
 
@@ -258,7 +259,7 @@ class KnowledgeBase:
         with self._lock:
             count = reindex(self._store, self.settings.collection, make_embedder(self.settings), report)
             self._opened = None
-            self.__dict__.pop("_embedder", None)
+            self._embedder = None
             return count
 
     def close(self) -> None:
@@ -311,29 +312,20 @@ class KnowledgeBase:
         return self._opened
 
     def _embedder_for(self, collection: Collection | None) -> Embedder:
-        """The embedder of the settings; where they leave it open, the one that built the collection."""
+        from citekite.embed.choose import check_embedder, make_embedder, make_embedder_named, names_embedder
+
         with self._lock:
-            if "_embedder" not in self.__dict__:
-                self.__dict__["_embedder"] = self._choose_embedder(collection)
-            embedder: Embedder = self.__dict__["_embedder"]
-        if collection is not None and embedder.name != collection.record.embedder:
-            raise EmbedderMismatch(
-                f"collection {self.settings.collection!r} was built with the embedder {collection.record.embedder!r}, "
-                f"the settings name {embedder.name!r}: leave the embedder settings out to use the first, or run "
-                "`citekite reindex` with the same settings to embed everything anew with the second"
-            )
-        return embedder
+            if self._embedder is None:
+                # The settings decide; where they leave it open, what built the collection does.
+                recorded = collection.record.embedder if collection and not names_embedder(self.settings) else None
+                self._embedder = (
+                    make_embedder_named(recorded, self.settings) if recorded else make_embedder(self.settings)
+                )
+            if collection is not None:
+                check_embedder(self._embedder, collection.record.embedder, self.settings.collection)
+            return self._embedder
 
-    def _choose_embedder(self, collection: Collection | None) -> Embedder:
-        from citekite.embed.choose import make_embedder, make_embedder_named
-
-        settings = self.settings
-        chosen = settings.embedder or settings.embedding_model or settings.dimensions
-        if collection is None or chosen:
-            return make_embedder(settings)
-        return make_embedder_named(collection.record.embedder, settings)
-
-    def _splitter_for(self, collection: Collection | None, embedder: Embedder) -> Splitter:
+    def _splitter(self, embedder: Embedder) -> Splitter:
         from citekite.ingest.split import make_splitter
 
         return make_splitter(self.settings, embedder.max_tokens)

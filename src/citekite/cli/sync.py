@@ -84,7 +84,7 @@ def reindex(arguments: dict[str, Any], quiet: Quiet = False) -> None:
 
 def describe_plan(plan: SyncPlan) -> str:
     """What a dry run prints."""
-    cost = f", cost {plan.cost:.4f}" if plan.cost is not None else ""
+    cost = f", cost {plan.cost:.6f}" if plan.cost is not None else ""
     return "\n".join(
         (
             f"documents  {plan.new:,} new, {plan.changed:,} changed, {plan.unchanged:,} unchanged, "

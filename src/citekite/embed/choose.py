@@ -9,7 +9,7 @@ from citekite.embed.sentence_transformers import SentenceTransformersEmbedder
 from citekite.embed.static import MODEL as STATIC_MODEL
 from citekite.embed.static import StaticEmbedder
 from citekite.endpoint import endpoint_for, model_for
-from citekite.errors import SettingsError
+from citekite.errors import EmbedderMismatch, SettingsError
 from citekite.ports import Embedder
 from citekite.settings import EmbedderKind, Settings
 
@@ -60,6 +60,21 @@ def make_embedder_named(name: str, settings: Settings) -> Embedder:
         f"the collection was built with an embedder {name!r} that this version does not have; "
         "`citekite reindex` builds it again with the present one"
     )
+
+
+def names_embedder(settings: Settings) -> bool:
+    """Whether the settings choose an embedder themselves, rather than leave it to the keys that are there."""
+    return bool(settings.embedder or settings.embedding_model or settings.dimensions)
+
+
+def check_embedder(embedder: Embedder, recorded: str, collection: str) -> None:
+    """Raise `EmbedderMismatch` where a collection was built with another embedder."""
+    if embedder.name != recorded:
+        raise EmbedderMismatch(
+            f"collection {collection!r} was built with the embedder {recorded!r}, the settings name "
+            f"{embedder.name!r}: leave the embedder settings out to use the first, or run `citekite reindex` with the "
+            "same settings to embed everything anew with the second"
+        )
 
 
 def _has_endpoint(settings: Settings) -> bool:

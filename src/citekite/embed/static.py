@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +67,9 @@ class StaticEmbedder:
     def _embed(self, texts: list[str]) -> Vectors:
         # wordllama's own embed() pads every text to the longest of its batch and divides by zero for a text without
         # tokens; summing row by row is 2.4 times as fast as that on texts sorted by length, and needs neither.
-        table = self._model.embedding
+        tokenizer, table = self._model
         sums = np.zeros((len(texts), self._dimension), dtype=np.float32)
-        encodings = self._model.tokenizer.encode_batch_fast(list(map(well_formed, texts)), add_special_tokens=False)
+        encodings = tokenizer.encode_batch_fast(list(map(well_formed, texts)), add_special_tokens=False)
         for row, encoding in zip(sums, encodings, strict=True):
             ids = encoding.ids
             for start in range(0, len(ids), self.max_tokens):
@@ -77,28 +77,32 @@ class StaticEmbedder:
         return unit_vectors(sums)
 
     @cached_property
-    def _model(self) -> Any:
-        wordllama = _import_wordllama()
-        # Its own folder as the cache: that is where the wheel has weights and tokenizer, and plain load() would ask
-        # the network for the tokenizer.
-        model = wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)
-        model.tokenizer.no_padding()
-        return model
+    def _model(self) -> tuple[Any, Vectors]:
+        """The tokenizer and the table of the tokens' vectors, read from the files in wordllama's wheel.
+
+        Not by wordllama: importing it takes longer than reading both (it brings requests), its plain load() asks the
+        network for the tokenizer, and it sets up the root logger.
+        """
+        from safetensors import safe_open
+        from tokenizers import Tokenizer
+
+        folder = _wordllama_folder()
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizers" / "l2_supercat_tokenizer_config.json"))
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        with safe_open(folder / "weights" / "l2_supercat_256.safetensors", framework="np") as weights:
+            table: Vectors = weights.get_tensor("embedding.weight").astype(np.float32)
+        return tokenizer, table
 
 
 _CHOICES = ", ".join(map(str, DIMENSIONS[:-1])) + f" or {DIMENSIONS[-1]}"
 
 
-def _import_wordllama() -> Any:
-    """Import wordllama without what it does to the root logger.
-
-    It calls `logging.basicConfig(level=INFO)`, which does nothing where the root logger has a handler: it gets one for
-    as long as the import takes.
-    """
-    root, placeholder = logging.getLogger(), logging.NullHandler()
-    root.addHandler(placeholder)
-    try:
-        import wordllama
-    finally:
-        root.removeHandler(placeholder)
-    return wordllama
+def _wordllama_folder() -> Path:
+    """Where wordllama is installed, without importing it."""
+    found = find_spec("wordllama")
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(
+            "wordllama is not installed: install citekite with its dependencies", name="wordllama"
+        )
+    return Path(found.origin).parent

@@ -112,7 +112,6 @@ class Scan:
         self._seen.add(file.source)
         data = file.read()
         if self._is_stored(file.source, version_of(digest_of(data, self._options), self._splitter)):
-            self.tally.unchanged += 1
             return
         for document in load(file, self._options, self.tally.warnings.append, data):
             if isinstance(document, Failure):
@@ -125,7 +124,6 @@ class Scan:
         self._seen.add(document.source)
         digest = version_of(document.digest, self._splitter)
         if self._is_stored(document.source, digest):
-            self.tally.unchanged += 1
             return None
         chunks = self._splitter.split(document)
         if not chunks:
@@ -138,8 +136,13 @@ class Scan:
         return change
 
     def _is_stored(self, source: str, digest: str) -> bool:
+        """Whether the store holds just that version of the document; it is counted as unchanged then."""
         state = self._states.get(source)
-        return state is not None and state.is_complete(digest)
+        if state is None or not state.is_complete(digest):
+            return False
+        self.tally.unchanged += 1
+        self.tally.keep += len(state.rows)
+        return True
 
     def _gone(self) -> list[str]:
         return [source for source in self._states if source not in self._seen and not self._failed(source)]

@@ -52,7 +52,7 @@ def translated(action: str, uri: str, *, filter: str | None = None) -> Iterator[
 
 
 def _translate(error: Exception, action: str, uri: str, filter: str | None) -> StoreError:
-    message = getattr(error, "message", "") or str(error)
+    message = " ".join((getattr(error, "message", "") or str(error)).split())
     lowered = message.lower()
     if any(sign in lowered for sign in _DISK_FULL):
         return DiskFull(
