@@ -52,13 +52,11 @@ def bare_tutorial(database: str, folder: str, base_url: str, per_request: str) -
 
 def citekite_docs(database: str, folder: str) -> dict[str, Any]:
     """Sync a folder with the embedded default; the clock of `seconds` starts when the libraries are imported."""
-    import logging
-
-    logging.getLogger().addHandler(logging.NullHandler())  # wordllama would set up logging at import
     import milvus_lite  # noqa: F401
     import pymilvus  # noqa: F401
+    import safetensors  # noqa: F401
     import tantivy  # noqa: F401
-    import wordllama  # noqa: F401
+    import tokenizers  # noqa: F401
 
     from citekite import KnowledgeBase
     from citekite.ingest import sync  # noqa: F401

@@ -151,6 +151,13 @@ def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "/dosc'" in run.stderr
 
 
+def test_a_folder_without_documents_is_told(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    run = citekite(tmp_path, "sync", "empty", "--quiet")
+
+    assert (run.returncode, run.stderr) == (0, "no documents found in empty\n")
+
+
 def test_progress_is_a_bar_on_a_terminal(tmp_path: Path) -> None:
     write_docs(tmp_path)
     leader, follower = pty.openpty()
@@ -267,10 +274,13 @@ def test_documents_and_status(synced: Path) -> None:
     assert shown["embedder"] == status["embedder"] == "static:wordllama-l2-supercat-256"
 
 
-def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [(), ("config",)])
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, arguments: tuple[str, ...], unbuffered: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    run = subprocess.run(command("config"), cwd=tmp_path, env=environment(), stdout=writer, stderr=subprocess.PIPE)
+    clean = environment(PYTHONUNBUFFERED=unbuffered)
+    run = subprocess.run(command(*arguments), cwd=tmp_path, env=clean, stdout=writer, stderr=subprocess.PIPE)
     os.close(writer)
 
     assert (run.returncode, run.stderr) == (0, b"")

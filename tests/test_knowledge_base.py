@@ -170,6 +170,21 @@ def test_failed_reindex_leaves_the_old_one_and_the_next_goes_on(address: dict[st
         assert len(texts) == 6, "three were stored before it failed"
 
 
+def test_reindex_clears_what_a_killed_one_left(address: dict[str, str], folder: Path) -> None:
+    """Killed after the swap and before the old generation was dropped: it would take up space for ever."""
+    from citekite.store.milvus import MilvusStore
+    from citekite.store.record import CollectionRecord
+
+    with knowledge_base(**address) as kb:
+        kb.sync(folder)
+        name = kb.settings.collection
+        with MilvusStore(address["uri"]) as store:
+            store.create_generation(name, 7, CollectionRecord("static:other", 8, True, "other"))
+            assert kb.reindex() == kb.count() == 7
+            assert store.find_generation(name, 7) is None
+            assert store.generation(name) == 2
+
+
 def test_server_and_embedded_database_hold_the_same(server: str, folder: Path, tmp_path: Path) -> None:
     with knowledge_base(server, collection="same") as kb:
         kb.sync(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 BEGIN = """\
@@ -18,6 +19,17 @@ No key is needed. With FIREWORKS_API_KEY (or OPENAI_API_KEY) set, a chat model w
 
 def main() -> None:
     """Run the command line; the exit codes are those of `citekite.errors.STATUS`."""
+    try:
+        try:
+            _run()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader went away (`| head`): what is left in the buffer has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run() -> None:
     if len(sys.argv) == 1:
         print(BEGIN)
         return

@@ -128,9 +128,7 @@ def reported() -> Iterator[None]:
     except KeyboardInterrupt as error:
         raise typer.Exit(status_of(error).exit_code) from None
     except BrokenPipeError:
-        # The reader went away (`| head`); what is left in the buffer has nowhere to go.
-        sys.stdout = None
-        raise typer.Exit(0) from None
+        raise typer.Exit(0) from None  # before typer makes it a failure; `main` sees to what is left in the buffer
 
 
 def _annotation(name: str) -> Any:

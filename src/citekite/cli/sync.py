@@ -53,6 +53,8 @@ def sync(
         print(json.dumps(asdict(result), ensure_ascii=False, indent=2))
     else:
         print(describe_plan(result) if isinstance(result, SyncPlan) else describe_report(result))
+    if not (result.new or result.changed or result.unchanged or result.failures):
+        print(f"no documents found in {', '.join(sources)}", file=sys.stderr)
     _show(result.warnings, "warning")
     _show(result.failures, "failed")
     if result.failures:

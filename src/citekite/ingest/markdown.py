@@ -72,7 +72,7 @@ def front_matter(text: str, warn: Warn) -> tuple[dict[str, Any], int]:
     if len(match[1]) > MAX_BYTES:
         raise DocumentError(f"its front matter has {len(match[1])} characters, over the limit of {MAX_BYTES}")
     try:
-        content = yaml.safe_load(match[1])
+        content = yaml.load(match[1], Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # C is ten times faster
     except (yaml.YAMLError, *_YAML_FAULTS) as error:
         warn(f"its front matter is not valid YAML and was taken as text: {one_line(error)}")
         return {}, 0

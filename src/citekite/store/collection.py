@@ -27,6 +27,8 @@ WRITE_ROWS = 512
 READ_ROWS = 16_000
 # A chunk with a smaller share of English function words is not counted as English (docs/retrieval.md).
 ENGLISH_SHARE = 0.12
+# One chunk in so many is looked at: only whether most are English matters.
+ENGLISH_SAMPLE = 8
 
 Scored = list[tuple[str, float]]
 
@@ -265,7 +267,7 @@ class Writer:
                 self._client.upsert(self._physical, rows)
             if self._index is not None:
                 self._index.add(entry.chunk for entry in part)
-            self._count_english(entry.chunk.text for entry in part)
+            self._count_english(entry.chunk.text for entry in part[::ENGLISH_SAMPLE])
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete chunks by id; an unknown id is ignored."""

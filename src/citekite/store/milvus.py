@@ -114,13 +114,13 @@ class MilvusStore:
         return self._load(name, physical)
 
     def swap(self, name: str, number: int) -> None:
-        """Let the name stand for that generation, and drop the one that it stood for before."""
-        before = self._resolve(name)
-        client = self._connected()
+        """Let the name stand for that generation, and drop all others, also those that a killed run left."""
+        chosen = f"{name}__{number}"
         with translated("swapping the collection", self.uri):
-            client.alter_alias(f"{name}__{number}", name)
-        if before:
-            self._drop_physical(before)
+            self._connected().alter_alias(chosen, name)
+        for physical in self._generations(name):
+            if physical != chosen:
+                self._drop_physical(physical)
 
     def drop_generation(self, name: str, number: int) -> None:
         """Drop a generation that the name does not stand for."""

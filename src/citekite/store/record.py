@@ -17,7 +17,7 @@ class CollectionRecord:
     """Embedder, dimension and splitter of a collection, and the version of its content.
 
     `version` changes with every write, so that an index derived from the collection can tell whether it is current.
-    `english_chunks` of `counted_chunks` written chunks looked English: the weight of the lexical leg depends on it.
+    `english_chunks` of `counted_chunks` sampled chunks looked English: the weight of the lexical leg depends on it.
     """
 
     embedder: str
