@@ -390,8 +390,9 @@ def test_docx_gives_headings_lists_and_tables() -> None:
     assert (document.title, document.metadata["author"], document.format) == ("Guide", "A. Bird", "office")
 
 
-def test_pptx_gives_a_heading_a_slide() -> None:
+def test_pptx_gives_a_page_with_a_heading_a_slide() -> None:
     document = one("a.pptx", make_pptx())
+    assert [document.text[start:][:8] for start in document.pages] == ["# Slide ", "# Slide "]
     assert document.text == "# Slide 1: Goals\n\nFast\nSmall\n\n# Slide 2: Plan\n\nLater\n\nSay why."
 
 

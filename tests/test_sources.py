@@ -249,6 +249,29 @@ def test_links_encrypted_members_and_nested_archives_are_reported(tmp_path: Path
         assert reason in shown
 
 
+def test_of_what_is_excluded_only_an_escape_is_reported(tmp_path: Path) -> None:
+    archive = make_zip(tmp_path / "a.zip", {"../b.txt": "evil", "a.md": "good", "more.zip": "x"})
+    failure, good = found(archive, replace(OPTIONS, include=("*.md",)))
+    assert "not unpacked" in failure
+    assert good == "a.md"
+
+
+def test_archives_are_open_only_while_their_members_are_read(tmp_path: Path) -> None:
+    for number in range(5):
+        make_zip(tmp_path / f"{number}.zip", {"a.md": "A", "b.md": "B"})
+
+    def open_files() -> int:
+        return len(os.listdir("/dev/fd"))  # noqa: PTH208
+
+    before = open_files()
+    files = [item for item in find_files(str(tmp_path), OPTIONS) if isinstance(item, SourceFile)]
+    assert (len(files), open_files()) == (10, before)
+    assert [file.read() for file in files[:3]] == [b"A", b"B", b"A"]
+    assert open_files() == before + 1
+    assert [file.read() for file in files] == [b"A", b"B"] * 5
+    assert open_files() == before
+
+
 def test_a_zip_bomb_is_refused_and_the_rest_of_the_folder_goes_on(tmp_path: Path) -> None:
     make_zip(tmp_path / "bomb.zip", {"a.txt": b" " * 20_000_000})
     fill(tmp_path, "z.md")

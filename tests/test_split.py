@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from time import perf_counter
 
 import pytest
 from hypothesis import example, given, settings
@@ -281,10 +282,24 @@ def test_fenced_code_indented_under_a_list_item_is_one_block():
     assert [mark.level for mark in scan(text)] == [0, 1]
 
 
-def test_many_unclosed_fences_take_linear_time():
-    """Ten times the lines may take no more than thirty times the work, counted in searches and not in seconds."""
-    text = "    ```x\n" * 50_000 + "# A\n"
-    assert [mark.text for mark in scan(text)] == ["A"]
+@pytest.mark.parametrize(
+    "text",
+    [
+        "    ```x\n" * 50_000,
+        "# " + "**a_b " * 50_000,
+        "# a" + " " * 300_000 + "b",
+        "# " + "<!--" * 75_000,
+        "a_b *c " * 40_000 + "\n---",
+        "a|" * 150_000,
+        "a|b\n" + "-|" * 150_000 + "x",
+    ],
+    ids=["fences", "emphasis", "spaces", "comments", "underlined", "bars", "delimiters"],
+)
+def test_no_text_takes_quadratic_time(text):
+    """What takes milliseconds in linear time would take minutes; the bound between them is wide."""
+    started = perf_counter()
+    check(SectionSplitter(), document(text + "\n"))
+    assert perf_counter() - started < 10
 
 
 def test_a_heading_is_not_left_alone_above_a_paragraph_that_can_be_cut():

@@ -24,43 +24,46 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSErro
 
 
 class Archive:
-    """An open zip archive whose members are read on demand, and counted while they are inflated.
+    """A zip archive whose members are read on demand, and counted while they are inflated.
 
-    `content` is a path or a seekable binary file; `source` names the archive in messages and in front of its
-    members. Raises `DocumentError` when it is no zip. The file is closed with the last `SourceFile` that came of it.
+    `content` is a path or a seekable binary file; `source` names the archive in messages and in front of its members.
+    The archive is open from the first of its members that is read to the last: a folder may hold more archives than
+    a process may have open files. A file given as `content` is closed with the last `SourceFile` that came of it.
     """
 
     def __init__(self, content: str | IO[bytes], source: str, options: LoadOptions) -> None:
-        try:
-            self._zip = zipfile.ZipFile(content)
-        except _DAMAGE as error:
-            raise DocumentError(f"{source} is not a zip archive that can be read: {error}") from error
-        weakref.finalize(self, self._zip.close)
         if not isinstance(content, str):
             weakref.finalize(self, content.close)
+        self._content = content
         self._source = source
         self._options = options
+        self._open: zipfile.ZipFile | None = None
+        self._unread: set[int] = set()
         self._inflated: dict[int, int] = {}
+        self._total = 0
 
     def find_files(self, chosen: Callable[[str], bool]) -> Iterator[SourceFile | Failure]:
         """The members whose path is `chosen`, by path; a member that cannot be taken is a `Failure`.
 
-        Raises `DocumentError` when those members together would unpack beyond a limit: then none is read.
+        Raises `DocumentError` when it is no zip, or when those members together would unpack beyond a limit: then none
+        is read.
         """
         members: dict[str, zipfile.ZipInfo] = {}
         failures: list[Failure] = []
-        for member in self._zip.infolist():
-            path = member.orig_filename
-            if member.is_dir() or _hidden(path):
-                continue
-            source = f"{self._source}!/{path.encode('utf-8', 'backslashreplace').decode()}"
-            if reason := _refusal(member):
-                failures.append(Failure(source, reason))
-            elif chosen(path):
-                if path in members:
-                    failures.append(Failure(source, "the archive holds it more than once; the last one was taken"))
-                members[path] = member
-        check_unpacked_size(self._zip, list(members.values()), self._source, self._options)
+        with self._opened() as archive:
+            for member in archive.infolist():
+                path = member.orig_filename
+                if member.is_dir() or _hidden(path):
+                    continue
+                source = f"{self._source}!/{path.encode('utf-8', 'backslashreplace').decode()}"
+                if reason := _escape(path) or (_refusal(member) if chosen(path) else None):
+                    failures.append(Failure(source, reason))
+                elif chosen(path):
+                    if path in members:
+                        failures.append(Failure(source, "the archive holds it more than once; the last one was taken"))
+                    members[path] = member
+            check_unpacked_size(archive, list(members.values()), self._source, self._options)
+        self._unread = {member.header_offset for member in members.values()}
         yield from failures
         for path, member in sorted(members.items()):
             yield SourceFile(f"{self._source}!/{path}", posixpath.basename(path), functools.partial(self.read, member))
@@ -69,17 +72,29 @@ class Archive:
         """The bytes of a member; raises `DocumentError`: too large, empty, encrypted, damaged."""
         pieces: list[bytes] = []
         size = 0
+        self._open = self._open or self._opened()
         try:
-            with self._zip.open(member) as file:
+            with self._open.open(member) as file:
                 while piece := file.read(_PIECE):
                     size += len(piece)
                     self._count(member, size)
                     pieces.append(piece)
         except _DAMAGE as error:
             raise DocumentError(f"it cannot be unpacked: {error}") from error
+        finally:
+            self._unread.discard(member.header_offset)
+            if not self._unread:
+                self._open.close()
+                self._open = None
         if not size:
             raise DocumentError("it is empty")
         return b"".join(pieces)
+
+    def _opened(self) -> zipfile.ZipFile:
+        try:
+            return zipfile.ZipFile(self._content)
+        except _DAMAGE as error:
+            raise DocumentError(f"{self._source} is not a zip archive that can be read: {error}") from error
 
     def _count(self, member: zipfile.ZipInfo, size: int) -> None:
         """Hold the limits against what really came out, whatever the archive's headers declare."""
@@ -89,8 +104,9 @@ class Archive:
         if size > _RATIO_FLOOR and size > options.max_archive_ratio * max(member.compress_size, 1):
             raise DocumentError(f"it unpacks to more than {options.max_archive_ratio} times its size, as a bomb does")
         # By member, because a member may be read twice.
-        self._inflated[member.header_offset] = size
-        if sum(self._inflated.values()) > options.max_archive_bytes:
+        self._total += max(0, size - self._inflated.get(member.header_offset, 0))
+        self._inflated[member.header_offset] = max(size, self._inflated.get(member.header_offset, 0))
+        if self._total > options.max_archive_bytes:
             raise DocumentError(_too_much(self._source, options))
 
 
@@ -128,17 +144,21 @@ def _hidden(path: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 
-def _refusal(member: zipfile.ZipInfo) -> str | None:
-    """Why a member is not taken: a name that could lead outside, a link, encryption, an archive in the archive."""
-    path = member.orig_filename
+def _escape(path: str) -> str | None:
+    """Why a member's name is not taken: unpacked under it, the member could land outside."""
     if "\0" in path or "\\" in path or re.match(r"[A-Za-z]:", path) or path.startswith("/"):
         return f"its name {path!r} is not a relative path with forward slashes; it was not unpacked"
     if any(part in ("", ".", "..") for part in path.split("/")):
         return f"its name {path!r} leads outside the archive or is not in plain form; it was not unpacked"
+    return None
+
+
+def _refusal(member: zipfile.ZipInfo) -> str | None:
+    """Why a member is not taken: a link, encryption, an archive in the archive."""
     if stat.S_ISLNK(member.external_attr >> 16):
         return "it is a symbolic link; links in archives are not followed"
     if member.flag_bits & 0x1:
         return "it is encrypted; unpack the archive with its password and sync the folder"
-    if path.lower().endswith(".zip"):
+    if member.orig_filename.lower().endswith(".zip"):
         return "it is an archive inside an archive; unpack the outer one and sync the folder"
     return None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from citekite.settings import Settings
 
 MEGABYTE = 1_000_000
+_PAGE_BREAK = "\n\n"
 # To be raised when the same bytes come to give another text, title or metadata: every file is then loaded again.
 _LOADER_VERSION = 1
 
@@ -72,6 +74,16 @@ class Parsed:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     body: int = 0
     pages: tuple[int, ...] = ()
+
+
+def join_pages(pages: Sequence[str]) -> tuple[str, tuple[int, ...]]:
+    """The text of pages, two newlines apart, and the offset at which each one starts.
+
+    >>> join_pages(["First", "", "Third"])
+    ('First\\n\\n\\n\\nThird', (0, 7, 9))
+    """
+    starts = itertools.accumulate((len(page) + len(_PAGE_BREAK) for page in pages[:-1]), initial=0)
+    return _PAGE_BREAK.join(pages), tuple(starts) if pages else ()
 
 
 def digest_of(data: bytes, options: LoadOptions) -> str:

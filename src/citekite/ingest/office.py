@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from citekite.errors import DocumentError, MissingExtra
 from citekite.ingest.archive import check_unpacked_size
-from citekite.ingest.base import LoadOptions, Parsed, Warn
+from citekite.ingest.base import LoadOptions, Parsed, Warn, join_pages
 from citekite.ingest.encoding import canonical, one_line
 from citekite.ingest.html import parse_html, pipe_table
 from citekite.ingest.metadata import json_safe
@@ -38,7 +38,7 @@ def parse_docx(data: bytes, name: str, options: LoadOptions) -> Parsed:
 
 
 def parse_pptx(data: bytes, name: str, options: LoadOptions) -> Parsed:
-    """A presentation: a heading `Slide N: title` a slide, with its notes. Raises `MissingExtra` without python-pptx."""
+    """A presentation: a page a slide, headed `Slide N: title`, notes too. Raises `MissingExtra` without python-pptx."""
     try:
         import pptx
     except ImportError as error:
@@ -47,8 +47,8 @@ def parse_pptx(data: bytes, name: str, options: LoadOptions) -> Parsed:
         presentation = pptx.Presentation(io.BytesIO(data))
         slides = [_slide(number, slide) for number, slide in enumerate(presentation.slides, 1)]
         properties = presentation.core_properties
-        text = _join(slides) if any(slides) else ""
-        return Parsed(text, one_line(properties.title or ""), _properties(properties))
+        text, starts = join_pages(slides)
+        return Parsed(text, one_line(properties.title or ""), _properties(properties), pages=starts)
 
 
 def parse_xlsx(data: bytes, name: str, options: LoadOptions) -> Parsed:
@@ -188,15 +188,17 @@ def _shapes(shapes: Any) -> Iterator[Any]:
 
 def _sheet(sheet: Any) -> str:
     sheet.reset_dimensions()  # as declared, they may be far larger than what is there, and each row be padded to them
-    rows = [[_value(value) for value in row] for row in sheet.iter_rows(values_only=True)]
-    used = sorted({index for row in rows for index, value in enumerate(row) if value})
-    table = pipe_table([[row[index] if index < len(row) else "" for index in used] for row in rows])
+    # By column: a row whose only cell is in the last of 16,384 columns comes with all of them.
+    rows = [
+        {column: text for column, value in enumerate(row) if value is not None and (text := _value(value))}
+        for row in sheet.iter_rows(values_only=True)
+    ]
+    used = sorted(set().union(*rows))
+    table = pipe_table([[row.get(column, "") for column in used] for row in rows if row])
     return f"# {one_line(sheet.title)}\n\n{table}" if table else ""
 
 
 def _value(value: Any) -> str:
-    if value is None:
-        return ""
     if hasattr(value, "isoformat"):
         return str(value.isoformat()).removesuffix("T00:00:00")
     return " ".join(str(value).split())

@@ -83,7 +83,7 @@ class Block:
 _DELIMITER = r"[ \t>]*(?=[^\n]*\|)\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$"
 # A header over its delimiter row and all lines up to a blank one; or lines that begin with a bar.
 _TABLE = re.compile(
-    rf"^[^\n]*\|[^\n]*\n{_DELIMITER}(?:\n[^\n]*\S[^\n]*)*|^[ \t>]*\|[^\n]*(?:\n[ \t>]*\|[^\n]*)*", re.MULTILINE
+    rf"^[^\n|]*\|[^\n]*\n{_DELIMITER}(?:\n[^\n]*\S[^\n]*)*|^[ \t>]*\|[^\n]*(?:\n[ \t>]*\|[^\n]*)*", re.MULTILINE
 )
 _ROW = re.compile(rf"[^\n]*\n{_DELIMITER}|[^\n]+", re.MULTILINE)
 

@@ -8,7 +8,7 @@ import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from citekite.errors import DocumentError
-from citekite.ingest.base import Parsed
+from citekite.ingest.base import Parsed, join_pages
 from citekite.ingest.encoding import canonical, one_line
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 # PDFium keeps state for the whole process and must not be entered by two threads.
 _PDFIUM = threading.Lock()
 
-_PAGE_BREAK = "\n\n"
 # A word broken at the end of a line: PDFium marks the hyphen as U+FFFE or U+0002; a soft hyphen shows nowhere else.
 _HYPHENATION = re.compile("[\ufffe\u0002\u00ad]\n?")
 _LIGATURE = re.compile("[\ufb00-\ufb06]")
@@ -44,12 +43,8 @@ def parse_pdf(data: bytes) -> Parsed:
             raise DocumentError(f"the PDF cannot be read: {reason}") from error
     if not any(page.strip() for page in pages):
         raise DocumentError("the PDF has no text layer, only images; run OCR on it first (for instance with ocrmypdf)")
-    starts: list[int] = []
-    offset = 0
-    for page in pages:
-        starts.append(offset)
-        offset += len(page) + len(_PAGE_BREAK)
-    return Parsed(_PAGE_BREAK.join(pages), _title(information), _metadata(information), pages=tuple(starts))
+    text, starts = join_pages(pages)
+    return Parsed(text, _title(information), _metadata(information), pages=starts)
 
 
 def clean(text: str) -> str:

@@ -45,6 +45,9 @@ _MARK = re.compile(
 _UNDERLINED = re.compile(r" {0,3}(?![-*+][ \t]|\d{1,9}[.)][ \t]|[>|<# \t])[^\n]*\w")
 _CLOSING_HASHES = re.compile(r"(?:^|[ \t]+)#+[ \t]*$")
 
+# As much of a heading's line as is read: undoing marks inside marks takes quadratic time, and no heading is so long.
+_LONGEST_HEADING = 2_000
+
 _CODE_SPAN = re.compile(r"(`+)(.+?)\1(?!`)")
 _ANCHOR = re.compile(r"\s*\{#[^{}]*\}\s*$")
 _LINK = re.compile(r"!?\[([^\[\]]*)\](?:\([^()\s]*(?:\([^()]*\)[^()\s]*)*(?:\s+[^()]*)?\)|\[[^\[\]]*\])")
@@ -74,7 +77,7 @@ def scan(text: str, start: int = 0, end: int | None = None) -> Iterator[Mark]:
 def _mark(text: str, match: re.Match[str], floor: int, end: int, unclosed: set[tuple[str, int]]) -> Mark | None:
     """What a line that looks like a mark really is; None for a line that only looks like it."""
     if hashes := match["hashes"]:
-        heading = _CLOSING_HASHES.sub("", match["heading"] or "")
+        heading = _CLOSING_HASHES.sub("", (match["heading"] or "")[:_LONGEST_HEADING])
         return Mark(match.start(), match.end(), len(hashes), plain_heading(heading))
     if match["fence"]:
         closed = _fence_end(text, match, end, unclosed)
@@ -142,7 +145,7 @@ def plain_heading(heading: str) -> str:
     >>> plain_heading("**Use** [`max_length`](#x) of a <b>field</b> {#use}")
     'Use max_length of a field'
     """
-    heading = _ANCHOR.sub("", heading)
+    heading = _ANCHOR.sub("", heading[:_LONGEST_HEADING])
     spans: list[str] = []
 
     def keep(span: re.Match[str]) -> str:
