@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -179,6 +180,13 @@ def test_the_title_is_the_first_heading_of_level_one_else_the_name(source: str, 
     assert one("my_file.md", source).title == title
 
 
+@pytest.mark.parametrize("mark", ["`", "*a ", "[", "<a", " ", "\t#"])
+def test_a_heading_without_end_takes_no_time(mark: str) -> None:
+    start = time.monotonic()
+    assert len(one("a.md", "# " + mark * 100_000 + "end").title) <= 500
+    assert time.monotonic() - start < 2
+
+
 def test_metadata_over_64_kb_fails_the_file() -> None:
     with pytest.raises(DocumentError, match="65536"):
         everything("a.md", b"---\nlong: " + b"x" * 65_530 + b"\n---\ntext")
@@ -276,6 +284,13 @@ def test_html_is_read_in_the_encoding_that_it_declares(data: bytes, content_type
 def test_html_nested_too_deeply_is_refused(page: str) -> None:
     with pytest.raises(DocumentError, match="nested"):
         everything("a.html", page.format("<b>" * 5000 + "text").encode())
+
+
+@pytest.mark.parametrize("filler", [" ", "<?xml ", "<meta "])
+def test_html_that_repeats_itself_takes_no_time(filler: str) -> None:
+    start = time.monotonic()
+    assert one("a.html", "<p>text" + filler * 50_000 + "<p>end").text.startswith("text")
+    assert time.monotonic() - start < 2
 
 
 # PDF

@@ -6,6 +6,7 @@ import io
 import os
 import stat
 import struct
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -102,6 +103,22 @@ def test_links_to_files_are_followed_and_links_to_folders_are_not(tmp_path: Path
         "! broken.md: it cannot be read: No such file or directory",
         "link.md",
     ]
+
+
+def test_folders_may_nest_deeper_than_python_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    depth = sys.getrecursionlimit() + 100
+    for _ in range(depth):
+        Path("d").mkdir()
+        os.chdir("d")
+    fill(Path(), "a.md")
+    try:
+        assert [name.rpartition("/")[2] for name in found(tmp_path)] == ["a.md"]
+    finally:  # what clears temporary folders recurses
+        Path("a.md").unlink()
+        for _ in range(depth):
+            os.chdir("..")
+            Path("d").rmdir()
 
 
 def test_what_is_no_regular_file_is_reported(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ _FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 _ATX = re.compile(r" {0,3}#(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
 _SETEXT = re.compile(r" {0,3}=+[ \t]*$")
+# Beyond this no title goes on, and the patterns below take time that grows with the cube of the length.
+_LONGEST_HEADING = 400
 # A line that cannot be the text above a setext underline: other blocks, or nothing.
 _NO_PARAGRAPH = re.compile(r"\s*$| {4}|\t| {0,3}(?:#{1,6}(?:\s|$)|[-+*>|]|\d+[.)]\s|<)")
 _INLINE = (
@@ -104,7 +106,7 @@ def first_heading(text: str, body: int = 0) -> str:
 
 
 def plain_inline(markdown: str) -> str:
-    """One line of Markdown without its inline markup.
+    """A short line of Markdown without its inline markup.
 
     >>> plain_inline("`nprobe` and <b>[M](#m)</b> {#anchor}")
     'nprobe and M'
@@ -144,7 +146,7 @@ def _lines_outside_fences(text: str) -> Iterator[str]:
             fence = match[1]
             yield ""  # a fence ends the paragraph above it
         else:
-            yield line
+            yield line[:_LONGEST_HEADING]
 
 
 def _cell(cell: dict[str, Any], language: str) -> str:

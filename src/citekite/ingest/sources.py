@@ -76,7 +76,7 @@ def find_files(source: str, options: LoadOptions) -> Iterator[SourceFile | Failu
     except OSError as error:
         raise SourceError(f"{root!r} cannot be read: {error.strerror}") from error
     if stat.S_ISDIR(mode):
-        yield from _Walk(path, options).walk(path, ())
+        yield from _Walk(path, options).files()
     elif not stat.S_ISREG(mode):
         raise SourceError(f"{root!r} is neither a file nor a folder")
     elif suffix_of(path.name) == ".zip":
@@ -132,15 +132,35 @@ class _Ignore:
     rules: GitIgnoreSpec
 
 
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """A folder to be entered, and the rules that hold in it."""
+
+    path: Path
+    ignores: tuple[_Ignore, ...]
+
+
 class _Walk:
-    """One walk over a folder."""
+    """One walk over a folder; without recursion, because folders nest deeper than Python calls may."""
 
     def __init__(self, root: Path, options: LoadOptions) -> None:
         self._root = root
         self._options = options
         self._chosen = _chooser(options)
 
-    def walk(self, folder: Path, ignores: tuple[_Ignore, ...]) -> Iterator[SourceFile | Failure]:
+    def files(self) -> Iterator[SourceFile | Failure]:
+        levels = [self._entries(_Folder(self._root, ()))]
+        while levels:
+            entry = next(levels[-1], None)
+            if entry is None:
+                levels.pop()
+            elif isinstance(entry, _Folder):
+                levels.append(self._entries(entry))
+            else:
+                yield entry
+
+    def _entries(self, entered: _Folder) -> Iterator[SourceFile | Failure | _Folder]:
+        folder, ignores = entered.path, entered.ignores
         try:
             with os.scandir(folder) as scan:
                 entries = sorted(scan, key=lambda entry: entry.name)
@@ -154,9 +174,9 @@ class _Walk:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 if not _ignored(path, ignores, folder=True) and not self._excluded(path):
-                    yield from self.walk(path, ignores)
+                    yield _Folder(path, ignores)
             elif not _ignored(path, ignores, folder=False):
-                yield from self._entry(path)
+                yield from self._file(path)
 
     def _excluded(self, folder: Path) -> bool:
         """Whether all of a folder is excluded, so that it need not be entered."""
@@ -166,7 +186,7 @@ class _Walk:
     def _exclude_folder(self) -> Callable[[str], bool]:
         return _globs(self._options.exclude).match_file
 
-    def _entry(self, path: Path) -> Iterator[SourceFile | Failure]:
+    def _file(self, path: Path) -> Iterator[SourceFile | Failure]:
         if is_without_text(path.name) or not self._chosen(path.relative_to(self._root).as_posix()):
             return
         printable = os.fsencode(path).decode("utf-8", "backslashreplace")
