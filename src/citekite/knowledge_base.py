@@ -78,6 +78,7 @@ class KnowledgeBase:
         from citekite.ingest.sync import sync
 
         with self._lock:
+            self._store.preload()
             collection = self._find()
             embedder = self._embedder_for(collection)
             splitter = self._splitter(embedder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -290,13 +291,21 @@ class Writer:
         if not self._started:
             return
         self._started = False
-        with translated("flushing", self._uri):
-            self._client.flush(self._physical)
+        self._flush()
         self._collection.save_record(self._record)
         if self._index is not None:
             self._index.commit(Version(self._record.version, self._collection.count()))
         if self._lease is not None:
             self._lease.release()
+
+    def _flush(self) -> None:
+        """Flush Milvus, and the index beside it at the same time: they use different cores."""
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            prepared = pool.submit(self._index.prepare) if self._index is not None else None
+            with translated("flushing", self._uri):
+                self._client.flush(self._physical)
+            if prepared is not None:
+                prepared.result()
 
     def give_up(self) -> None:
         """Let the next writer in, and write nothing more."""

@@ -70,11 +70,16 @@ class LexicalIndex:
         for id in ids:
             self._writer.delete_documents_by_term("id", id)
 
-    def commit(self, version: Version) -> None:
-        """Make the changes visible and durable, and stamp the index with the version they belong to."""
+    def prepare(self) -> None:
+        """Make the changes durable, not visible yet; may run beside other work, `commit` has to follow."""
         self._writer.commit()
         self._writer.wait_merging_threads()
         self._writer = None
+
+    def commit(self, version: Version) -> None:
+        """Make the changes durable and visible, and stamp the index with the version they belong to."""
+        if self._writer is not None:
+            self.prepare()
         self._index.reload()
         self._filters.clear()
         temporary = self._folder / "version.json.new"
