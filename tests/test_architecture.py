@@ -23,7 +23,7 @@ MOST_FUNCTION_LINES = 50
 # From the bottom up. A module imports from its own layer and those below; the first prefix that fits names its layer.
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("what flows", ("errors", "types")),
-    ("agreements", ("ports", "settings", "providers", "tokens", "wellformed", "retry")),
+    ("agreements", ("ports", "settings", "providers", "tokens", "wellformed", "retry", "timing")),
     (
         "pure stages",
         (
@@ -40,9 +40,12 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "retrieve.lexical",
         ),
     ),
-    ("edges", ("answer", "embed", "endpoint", "endpoint_faults", "endpoint_replies", "ingest", "retrieve", "store")),
+    (
+        "edges",
+        ("answer", "embed", "endpoint", "endpoint_faults", "endpoint_replies", "ingest", "models", "retrieve", "store"),
+    ),
     ("facade", ("knowledge_base",)),
-    ("checks", ("doctor",)),
+    ("checks", ("doctor", "evaluate")),
     ("entry points", ("cli", "__main__")),
 )
 HEAVY = (

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citekite.cli.options import ANSWER, BATCH, EMBED, ENDPOINT, LOAD, OPTIONS, RETRIEVE, STORE
+from citekite.cli.options import ANSWER, BATCH, CONTEXT, DEEP, EMBED, ENDPOINT, LOAD, OPTIONS, RETRIEVE, STORE
 from citekite.errors import SettingsError
 from citekite.providers import PROVIDERS
 from citekite.settings import Loaded, Settings, load_settings
 
-SECRETS = ("token", "api_key", "embedding_api_key")
+SECRETS = ("token", "api_key", "embedding_api_key", "rerank_api_key")
 
 words = st.text(st.characters(exclude_categories=("C",), exclude_characters=os.pathsep), min_size=1, max_size=20)
 names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,30}", fullmatch=True)
@@ -55,10 +55,25 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "concurrency": st.integers(1, 256),
     "batch_size": st.integers(1, 2048),
     "embedding_price": positive,
+    "contextual": st.booleans(),
     "mode": st.sampled_from(["hybrid", "dense", "lexical"]),
     "k": st.integers(1, 1000),
+    "fusion": st.sampled_from(["convex", "rrf"]),
     "lexical_weight": st.floats(0, 1),
+    "query_expansion": st.sampled_from(["none", "multi-query", "hyde"]),
+    "reranker": st.sampled_from(["none", "api", "sentence-transformers"]),
+    "rerank_model": words,
+    "rerank_base_url": addresses,
+    "rerank_api_key": words,
+    "rerank_depth": st.integers(1, 1000),
     "context_tokens": st.integers(100, 100_000),
+    "abstain_threshold": st.floats(0, 1),
+    "verify": st.sampled_from(["overlap", "model"]),
+    "prompt_price": positive,
+    "completion_price": positive,
+    "deep_rounds": st.integers(1, 20),
+    "deep_tokens": st.integers(1000, 100_000),
+    "deep_seconds": positive,
 }
 some_settings = st.fixed_dictionaries({}, optional=VALUES)
 
@@ -136,7 +151,7 @@ def test_the_strategies_above_cover_every_setting() -> None:
 
 def test_every_setting_has_an_option_and_every_option_a_setting() -> None:
     assert set(OPTIONS) == set(Settings.model_fields)
-    assert sorted((*STORE, *LOAD, *ENDPOINT, *EMBED, *BATCH, *RETRIEVE, *ANSWER)) == sorted(OPTIONS)
+    assert sorted((*STORE, *LOAD, *ENDPOINT, *EMBED, *BATCH, *CONTEXT, *RETRIEVE, *ANSWER, *DEEP)) == sorted(OPTIONS)
 
 
 def test_a_variable_of_ours_wins_over_the_shared_one_and_that_over_the_file(tmp_path: Path) -> None:

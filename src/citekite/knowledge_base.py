@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from citekite.errors import CitekiteError, DiskFull, StoreError
+from citekite.models import Models
 from citekite.settings import Settings, load_settings
 from citekite.types import (
     Answer,
@@ -20,6 +21,7 @@ from citekite.types import (
     Hit,
     Mode,
     Progress,
+    Retrieval,
     SyncPlan,
     SyncReport,
     Turn,
@@ -27,7 +29,7 @@ from citekite.types import (
 
 if TYPE_CHECKING:
     from citekite.ingest.scan import Scan
-    from citekite.ports import Embedder, Generator, Splitter
+    from citekite.ports import Embedder, Splitter
     from citekite.store.collection import Collection
     from citekite.types import CollectionStatus
 
@@ -59,7 +61,7 @@ class KnowledgeBase:
             raise TypeError("give either settings or single settings as arguments")
         self.settings = settings
         self._opened: Collection | None = None
-        self._embedder: Embedder | None = None
+        self._models = Models(settings)
         self._lock = threading.RLock()
 
     def sync(
@@ -80,7 +82,7 @@ class KnowledgeBase:
         with self._lock:
             self._store.preload()
             collection = self._find()
-            embedder = self._embedder_for(collection)
+            embedder = self._embedder(collection)
             splitter = self._splitter(embedder)
             scan = self._scan(sources, collection, splitter, report)
             try:
@@ -108,7 +110,7 @@ class KnowledgeBase:
 
         with self._lock:
             collection = self._find()
-            splitter = self._splitter(self._embedder_for(collection))
+            splitter = self._splitter(self._embedder(collection))
             scan = self._scan(sources, collection, splitter, report)
             return plan(scan, prune=prune, price=self.settings.embedding_price)
 
@@ -118,26 +120,19 @@ class KnowledgeBase:
         Fields: source, title, ordinal, page, headings, text, metadata. Raises `UnknownCollection` before the first
         sync and `FilterError` for an expression that Milvus refuses.
         """
-        from citekite.retrieve.fuse import lexical_weight
-        from citekite.retrieve.search import search
+        return list(self.retrieve(question, k=k, filter=filter, mode=mode).hits)
+
+    def retrieve(self, question: str, *, k: int | None = None, filter: str = "", mode: Mode | None = None) -> Retrieval:
+        """What `search` returns, with the queries, the time of each stage and remarks."""
+        from citekite.retrieve.search import SearchPlan, retrieve
 
         collection = self._collection()
-        record = collection.record
-        mode = mode or self.settings.mode
-        if mode == "hybrid" and not collection.has_lexical:
-            mode = "dense"
-        weight = self.settings.lexical_weight
-        if weight is None:
-            weight = lexical_weight(
-                record.embedder, english_only=record.english_only, mostly_english=record.mostly_english
-            )
-        return search(
+        plan = SearchPlan.make(self.settings, collection.record, has_lexical=collection.has_lexical, k=k, mode=mode)
+        return retrieve(
             collection,
             question,
-            lambda text: self._embedder_for(collection).embed_query(text),
-            k=k or self.settings.k,
-            mode=mode,
-            weight=weight,
+            plan,
+            lambda text: self._models.embedder(collection.record).embed_query(text),
             filter=filter,
         )
 
@@ -178,16 +173,16 @@ class KnowledgeBase:
         from citekite.answer.respond import respond, standalone_question
 
         try:
-            standalone, usage = standalone_question(question, history, self._generator)
-            hits = self.search(standalone, k=k, filter=filter, mode=mode)
+            standalone, usage = standalone_question(question, history, self._models.generator)
+            found = self.retrieve(standalone, k=k, filter=filter, mode=mode)
         except CitekiteError as error:
             yield Failed(error)
             return
         yield from respond(
             question,
             standalone,
-            hits,
-            self._generator,
+            found,
+            self._models.generator,
             context_tokens=self.settings.context_tokens,
             usage=usage,
         )
@@ -218,12 +213,12 @@ class KnowledgeBase:
     def probe_embedder(self) -> tuple[str, int]:
         """Embed one word; returns the embedder's name and the length of its vectors."""
         collection = self._find()
-        embedder = self._embedder_for(collection)
+        embedder = self._embedder(collection)
         return embedder.name, len(embedder.embed_query("test"))
 
     def embed(self, text: str) -> list[float]:
         """The vector of a question, as the collection's embedder makes it (unit length)."""
-        vector: list[float] = self._embedder_for(self._find()).embed_query(text).tolist()
+        vector: list[float] = self._embedder(self._find()).embed_query(text).tolist()
         return vector
 
     def count(self) -> int:
@@ -254,13 +249,11 @@ class KnowledgeBase:
         The old one serves until the swap, and stays when anything fails; an interrupted reindex is continued by the
         next. Returns the number of chunks.
         """
-        from citekite.embed.choose import make_embedder
         from citekite.ingest.reindex import reindex
 
         with self._lock:
-            count = reindex(self._store, self.settings.collection, make_embedder(self.settings), report)
+            count = reindex(self._store, self.settings.collection, self._models.new_embedder(), report)
             self._opened = None
-            self._embedder = None
             return count
 
     def close(self) -> None:
@@ -285,12 +278,6 @@ class KnowledgeBase:
 
         return MilvusStore.from_settings(self.settings)
 
-    @cached_property
-    def _generator(self) -> Generator | None:
-        from citekite.answer.generate import make_generator
-
-        return make_generator(self.settings)
-
     def _collection(self) -> Collection:
         with self._lock:
             if self._opened is None:
@@ -312,19 +299,8 @@ class KnowledgeBase:
         self._opened = self._store.create(self.settings.collection, record)
         return self._opened
 
-    def _embedder_for(self, collection: Collection | None) -> Embedder:
-        from citekite.embed.choose import check_embedder, make_embedder, make_embedder_named, names_embedder
-
-        with self._lock:
-            if self._embedder is None:
-                # The settings decide; where they leave it open, what built the collection does.
-                recorded = collection.record.embedder if collection and not names_embedder(self.settings) else None
-                self._embedder = (
-                    make_embedder_named(recorded, self.settings) if recorded else make_embedder(self.settings)
-                )
-            if collection is not None:
-                check_embedder(self._embedder, collection.record.embedder, self.settings.collection)
-            return self._embedder
+    def _embedder(self, collection: Collection | None) -> Embedder:
+        return self._models.embedder(collection.record if collection else None)
 
     def _splitter(self, embedder: Embedder) -> Splitter:
         from citekite.ingest.split import make_splitter

@@ -70,6 +70,19 @@ class Embedder(Protocol):
         ...
 
 
+class Reranker(Protocol):
+    """Orders passages by how well they answer a question, reading both together."""
+
+    @property
+    def name(self) -> str:
+        """Kind and model, such as `api:accounts/fireworks/models/qwen3-reranker-8b`."""
+        ...
+
+    def rerank(self, query: str, documents: Sequence[str]) -> list[tuple[int, float]]:
+        """The documents as `(index, score)`, best first; raises `CitekiteError`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One message to a chat model; `role` is system, user or assistant."""

@@ -19,11 +19,12 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from citekite.errors import SettingsError
 from citekite.providers import PROVIDERS
-from citekite.types import Mode
+from citekite.types import Fusion, Mode, QueryExpansion
 
 Consistency = Literal["Strong", "Session", "Bounded", "Eventually"]
 EmbedderKind = Literal["static", "api", "sentence-transformers"]
 SplitterKind = Literal["sections", "separator"]
+RerankerKind = Literal["none", "api", "sentence-transformers"]
 
 CONFIG_FILE = "citekite.toml"
 PREFIX = "CITEKITE_"
@@ -81,12 +82,29 @@ class Settings(BaseModel):
     concurrency: int = Field(16, ge=1, le=256)
     batch_size: int = Field(256, ge=1, le=2048)
     embedding_price: float | None = Field(None, ge=0)
+    contextual: bool = False
 
-    # Retrieve and answer
+    # Retrieve
     mode: Mode = "hybrid"
-    k: int = Field(5, ge=1, le=1000)
+    k: int | None = Field(None, ge=1, le=1000)
+    fusion: Fusion = "convex"
     lexical_weight: float | None = Field(None, ge=0, le=1)
+    query_expansion: QueryExpansion = "none"
+    reranker: RerankerKind = "none"
+    rerank_model: str | None = Field(None, min_length=1)
+    rerank_base_url: str | None = Field(None, pattern=r"^https?://")
+    rerank_api_key: SecretStr | None = None
+    rerank_depth: int = Field(30, ge=1, le=1000)
+
+    # Answer
     context_tokens: int = Field(6000, ge=100)
+    abstain_threshold: float | None = Field(None, ge=0, le=1)
+    verify: Literal["overlap", "model"] = "overlap"
+    prompt_price: float | None = Field(None, ge=0)
+    completion_price: float | None = Field(None, ge=0)
+    deep_rounds: int = Field(3, ge=1, le=20)
+    deep_tokens: int = Field(60_000, ge=1000)
+    deep_seconds: float = Field(120, gt=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,10 @@ from typing import Any, Literal
 from citekite.errors import CitekiteError
 
 Mode = Literal["hybrid", "dense", "lexical"]
+Fusion = Literal["convex", "rrf"]
+QueryExpansion = Literal["none", "multi-query", "hyde"]
 Outcome = Literal["answered", "no_evidence", "cut_short"]
+Verdict = Literal["supported", "partly", "not_supported"]
 Format = Literal["markdown", "text", "html", "pdf", "row", "office"]
 
 
@@ -44,7 +47,8 @@ class Chunk:
 
     `id` is content-addressed (source, headings, text, occurrence), so that a sync is a set difference. `headings` is
     the path from the document's title down; `line` (from 1) is the line in which the chunk starts; `page` counts
-    from 1 and is None where the format has none.
+    from 1 and is None where the format has none; `context` is what a model wrote about the chunk's place in its
+    document, empty unless the collection is contextual.
     """
 
     id: str
@@ -58,12 +62,12 @@ class Chunk:
     line: int = 1
     page: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    context: str = ""
 
     @property
     def indexed_text(self) -> str:
-        """What is embedded and indexed: the heading path in front of the text."""
-        path = " > ".join(self.headings)
-        return f"{path}\n{self.text}" if path else self.text
+        """What is embedded and indexed: the heading path and the context in front of the text."""
+        return "\n".join(filter(None, (" > ".join(self.headings), self.context, self.text)))
 
     @property
     def document_id(self) -> str:
@@ -81,12 +85,18 @@ class Leg:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A chunk that a search found; `score` is the fused score, `legs` says which leg found it, keyed by leg name."""
+    """A chunk that a search found.
+
+    `score` is that of the last stage (fused or reranked), `legs` says which stage found it at which rank and raw
+    score, keyed by `dense`, `lexical` and `rerank`; `others` are chunks with nearly the same text, in this document or
+    another: found with it, and not shown again.
+    """
 
     chunk: Chunk
     score: float
     rank: int
     legs: Mapping[str, Leg]
+    others: tuple[Chunk, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +131,42 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Retrieval:
+    """What one search found, best first, and how.
+
+    `queries` are the texts that were searched for (the question first), `notes` remarks for the reader (a reranker that
+    failed), `seconds` the time of each stage by its name, `usage` the tokens of models that wrote queries.
+    """
+
+    hits: tuple[Hit, ...]
+    queries: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A sentence of an answer, `answer.text[start:end]`, checked against the spans that it cites.
+
+    `numbers` are the citations it makes, `reason` says in words what is missing (empty where it is supported).
+    """
+
+    start: int
+    end: int
+    numbers: tuple[int, ...]
+    verdict: Verdict
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """An answer with its grounds; `str(answer)` is the text followed by the list of its sources.
 
     `dropped_markers` counts citation markers that pointed at no passage, `notes` are remarks for the reader (no model
     configured, answer cut short), `model` is empty for an extractive answer, `standalone` is the question that was
-    searched for (it differs from `question` for a follow-up in a conversation).
+    searched for (it differs from `question` for a follow-up in a conversation). `claims` are the sentences of the text,
+    each checked against what it cites; `confidence` (0 to 1) is the estimate that the passages answer the question.
     """
 
     question: str
@@ -140,6 +180,8 @@ class Answer:
     dropped_markers: int = 0
     unverified_quotes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    confidence: float | None = None
 
     def __str__(self) -> str:
         lines = [self.text, *self.notes]
@@ -165,6 +207,7 @@ class Retrieved:
 
     hits: tuple[Hit, ...]
     standalone: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

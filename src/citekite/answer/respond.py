@@ -11,7 +11,20 @@ from citekite.answer.prompt import NOT_IN_DOCUMENTS, answer_messages, pack, rewr
 from citekite.answer.verify import unverified_quotes
 from citekite.errors import CitekiteError, EndpointReply
 from citekite.ports import Generator, Piece
-from citekite.types import Answer, Cited, Delta, Done, Event, Failed, Hit, Outcome, Retrieved, Turn, Usage
+from citekite.types import (
+    Answer,
+    Cited,
+    Delta,
+    Done,
+    Event,
+    Failed,
+    Hit,
+    Outcome,
+    Retrieval,
+    Retrieved,
+    Turn,
+    Usage,
+)
 
 NO_MODEL = (
     "No model is configured, so these are sentences of the documents. "
@@ -33,7 +46,7 @@ _FOLLOW_UP_WORDS = 3
 def respond(
     question: str,
     standalone: str,
-    hits: Sequence[Hit],
+    found: Retrieval,
     generator: Generator | None,
     *,
     context_tokens: int,
@@ -41,13 +54,14 @@ def respond(
 ) -> Iterator[Event]:
     """The events of one answer: `Retrieved`, then `Delta` and `Cited`, then `Done` or `Failed`.
 
-    `standalone` is the question that `hits` were searched for; `usage` is what rewriting it cost. The texts of the
+    `standalone` is the question that `found` was searched for; `usage` is what rewriting it cost. The texts of the
     `Delta` events joined are the answer's text. Without a hit the model is not asked; without a model, passages that
     share too little with the question give no answer. An error of the endpoint becomes `Failed`. Closing the iterator
     closes the model's stream.
     """
-    passages = pack(hits, context_tokens)
-    yield Retrieved(passages, standalone)
+    passages = pack(found.hits, context_tokens)
+    usage += found.usage
+    yield Retrieved(passages, standalone, found.notes)
     if not passages or (generator is None and not relevant(standalone, passages)):
         yield Delta(NOT_IN_DOCUMENTS)
         answer = Answer(question, NOT_IN_DOCUMENTS, (), passages, "no_evidence", usage, standalone=standalone)

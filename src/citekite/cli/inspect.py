@@ -7,7 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from citekite.cli.options import ANSWER, BATCH, EMBED, ENDPOINT, LOAD, OPTIONS, RETRIEVE, STORE, takes_settings
+from citekite.cli.options import (
+    ANSWER,
+    BATCH,
+    CONTEXT,
+    DEEP,
+    EMBED,
+    ENDPOINT,
+    LOAD,
+    OPTIONS,
+    RETRIEVE,
+    STORE,
+    takes_settings,
+)
 from citekite.cli.show import bold, counted, dim, near
 from citekite.errors import STATUS, CitekiteError
 
@@ -48,7 +60,7 @@ def status(arguments: dict[str, Any], as_json: AsJson = False) -> None:
         print(f"{name.replace('_', ' '):<14} {shown}")
 
 
-@takes_settings(*STORE, *LOAD, *RETRIEVE, *ANSWER, *EMBED, *ENDPOINT, *BATCH)
+@takes_settings(*STORE, *LOAD, *RETRIEVE, *ANSWER, *DEEP, *EMBED, *ENDPOINT, *BATCH, *CONTEXT)
 def config(arguments: dict[str, Any], as_json: AsJson = False) -> None:
     """Show each setting, its effective value and where it came from; secrets are masked."""
     from citekite.settings import load_settings, without_password

@@ -47,10 +47,25 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "concurrency": (int, "Embedding requests at once."),
     "batch_size": (int, "Most texts in one embedding request."),
     "embedding_price": (float, "Price of a million embedded tokens; --dry-run then shows the cost."),
+    "contextual": (bool, "Let the chat model write a sentence on each chunk's place, and index it too."),
     "mode": (str, "Search legs: hybrid, dense or lexical."),
-    "k": (int, "How many passages to retrieve."),
-    "lexical_weight": (float, "Weight of the lexical leg, 0 to 1; by default by embedder and language."),
+    "k": (int, "How many passages to retrieve; by default as tuned, else 5."),
+    "fusion": (str, "How the legs are fused: convex (weighted scores) or rrf (ranks)."),
+    "lexical_weight": (float, "Weight of the lexical leg, 0 to 1; by default as tuned, else by embedder and language."),
+    "query_expansion": (str, "Let the chat model write further queries: none, multi-query or hyde."),
+    "reranker": (str, "What reorders the passages found: none, api or sentence-transformers."),
+    "rerank_model": (str, "Reranking model, or the folder of a local cross-encoder."),
+    "rerank_base_url": (str, "Endpoint for reranking, where it is another one."),
+    "rerank_api_key": (str, "Key for reranking, where it is another one."),
+    "rerank_depth": (int, "How many passages are reranked."),
     "context_tokens": (int, "Token budget of the passages in a prompt."),
+    "abstain_threshold": (float, "Least confidence of an answer without a chat model, 0 to 1; by default as tuned."),
+    "verify": (str, "How an answer's sentences are checked: overlap, or model."),
+    "prompt_price": (float, "Price of a million prompt tokens of the chat model."),
+    "completion_price": (float, "Price of a million tokens that the chat model writes."),
+    "deep_rounds": (int, "Most rounds of search of a deep answer."),
+    "deep_tokens": (int, "Token budget of a deep answer."),
+    "deep_seconds": (float, "Time budget of a deep answer, in seconds."),
 }
 
 STORE = ("uri", "token", "database", "collection", "consistency")
@@ -76,17 +91,31 @@ EMBED = (
     "query_prefix",
 )
 BATCH = ("concurrency", "batch_size", "embedding_price")
-RETRIEVE = ("k", "mode", "lexical_weight")
-ANSWER = ("model", "max_tokens", "temperature", "context_tokens")
+CONTEXT = ("contextual",)
+RETRIEVE = (
+    "k",
+    "mode",
+    "fusion",
+    "lexical_weight",
+    "query_expansion",
+    "reranker",
+    "rerank_model",
+    "rerank_base_url",
+    "rerank_api_key",
+    "rerank_depth",
+)
+CHAT = ("model", "max_tokens", "temperature", "prompt_price", "completion_price")
+ANSWER = (*CHAT, "context_tokens", "abstain_threshold", "verify")
+DEEP = ("deep_rounds", "deep_tokens", "deep_seconds")
 
 _SHORT = {"k": ("-k",)}
 _PANELS = {
     **dict.fromkeys(STORE, "Store"),
     **dict.fromkeys(LOAD, "Load and split"),
     **dict.fromkeys(ENDPOINT, "Model endpoint"),
-    **dict.fromkeys((*EMBED, *BATCH), "Embed"),
+    **dict.fromkeys((*EMBED, *BATCH, *CONTEXT), "Embed"),
     **dict.fromkeys(RETRIEVE, "Retrieve"),
-    **dict.fromkeys(ANSWER, "Answer"),
+    **dict.fromkeys((*ANSWER, *DEEP), "Answer"),
 }
 
 

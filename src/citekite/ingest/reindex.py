@@ -61,6 +61,9 @@ def _fill(
                     english_only=embedder.english_only,
                     english_chunks=0,
                     counted_chunks=0,
+                    lexical_weight=None,  # what was tuned was tuned with the other embedder
+                    k=None,
+                    abstain_threshold=None,
                 )
                 new = store.create_generation(name, number, record)
             if writer is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from citekite.types import Leg
+from citekite.types import Fusion, Leg
 
 # Weights of the lexical leg, by what they were measured on (docs/retrieval.md): the static embedder is the weaker leg;
 # a model made for English says little about another language, and a weak leg must not pull a good one down.
@@ -25,31 +25,44 @@ def ranked(scored: Sequence[tuple[str, float]]) -> dict[str, Leg]:
     return {id: Leg(rank, score) for rank, (id, score) in enumerate(scored, start=1)}
 
 
-def fuse(legs: Mapping[str, Mapping[str, Leg]], weights: Mapping[str, float]) -> list[tuple[str, float]]:
-    """Ids with their fused score, best first, ties by id.
+# Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion outperforms Condorcet" (2009).
+RRF_K = 60
 
-    A convex combination: each leg's scores are scaled to 0..1 over its own list (min-max), an id that a leg misses
-    counts 0 there, and the scaled scores are added by weight. Bruch et al., "An Analysis of Fusion Functions for
-    Hybrid Retrieval" (2023): it keeps what the scores say about distance, which rank fusion throws away.
+
+def fuse(
+    legs: Mapping[str, Mapping[str, Leg]], weights: Mapping[str, float], fusion: Fusion = "convex"
+) -> list[tuple[str, float]]:
+    """Ids with their fused score, best first, ties by id; an id that a leg misses counts 0 there.
+
+    `convex`: each leg's scores are scaled to 0..1 over its own list (min-max) and added by weight. Bruch et al., "An
+    Analysis of Fusion Functions for Hybrid Retrieval" (2023): it keeps what the scores say about distance, which rank
+    fusion throws away. `rrf`: each leg adds 1 / (60 + rank), all legs alike.
 
     >>> dense = {"a": Leg(1, 0.9), "b": Leg(2, 0.5)}
     >>> lexical = {"b": Leg(1, 12.0), "c": Leg(2, 3.0)}
     >>> fuse({"dense": dense, "lexical": lexical}, {"dense": 0.4, "lexical": 0.6})
     [('b', 0.6), ('a', 0.4), ('c', 0.0)]
+    >>> [(id, round(score, 4)) for id, score in fuse({"dense": dense, "lexical": lexical}, {}, "rrf")]
+    [('b', 0.0325), ('a', 0.0164), ('c', 0.0161)]
     """
     total: dict[str, float] = {}
     for name, leg in legs.items():
-        for id, scaled in _scaled(leg).items():
-            total[id] = total.get(id, 0.0) + weights[name] * scaled
+        parts = _reciprocal(leg) if fusion == "rrf" else _scaled(leg, weights[name])
+        for id, part in parts.items():
+            total[id] = total.get(id, 0.0) + part
     return sorted(total.items(), key=lambda item: (-item[1], item[0]))
 
 
-def _scaled(leg: Mapping[str, Leg]) -> dict[str, float]:
-    """Scores moved to 0..1; a list of equal scores is all 1, because each is its best."""
+def _reciprocal(leg: Mapping[str, Leg]) -> dict[str, float]:
+    return {id: 1 / (RRF_K + found.rank) for id, found in leg.items()}
+
+
+def _scaled(leg: Mapping[str, Leg], weight: float) -> dict[str, float]:
+    """Scores moved to 0..`weight`; a list of equal scores is all `weight`, because each is its best."""
     if not leg:
         return {}
     scores = [found.score for found in leg.values()]
     low, high = min(scores), max(scores)
     if high == low:
-        return dict.fromkeys(leg, 1.0)
-    return {id: (found.score - low) / (high - low) for id, found in leg.items()}
+        return dict.fromkeys(leg, weight)
+    return {id: weight * ((found.score - low) / (high - low)) for id, found in leg.items()}

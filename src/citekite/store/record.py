@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from citekite.errors import StoreError
 
 PROPERTY = "citekite.record"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,8 @@ class CollectionRecord:
 
     `version` changes with every write, so that an index derived from the collection can tell whether it is current.
     `english_chunks` of `counted_chunks` sampled chunks looked English: the weight of the lexical leg depends on it.
+    `lexical_weight`, `k` and `abstain_threshold` are what tuning on questions about the collection found better than
+    the defaults, None where nothing did.
     """
 
     embedder: str
@@ -28,6 +30,9 @@ class CollectionRecord:
     version: str = ""
     english_chunks: int = 0
     counted_chunks: int = 0
+    lexical_weight: float | None = None
+    k: int | None = None
+    abstain_threshold: float | None = None
     schema_version: int = SCHEMA_VERSION
 
     @property

@@ -18,6 +18,7 @@ MAX_TITLE = 1_024
 MAX_HEADING = 1_024
 MAX_HEADINGS = 16
 MAX_METADATA = 65_536
+MAX_CONTEXT = 4_096
 
 CHUNK_FIELDS = (
     "id",
@@ -31,6 +32,7 @@ CHUNK_FIELDS = (
     "line",
     "page",
     "metadata",
+    "context",
 )
 DENSE = "dense"
 LEXICAL = "lexical"
@@ -59,6 +61,7 @@ def build(client: Any, dimension: int, *, lexical: bool) -> tuple[Any, Any]:
         max_capacity=MAX_HEADINGS,
     )
     schema.add_field("metadata", DataType.JSON)
+    schema.add_field("context", DataType.VARCHAR, max_length=MAX_CONTEXT)
     # The digest of the document that the row was written from, and how many rows that document has: together they
     # tell, without any other state, whether a document was stored completely.
     schema.add_field("digest", DataType.VARCHAR, max_length=64)
@@ -102,6 +105,7 @@ def to_row(chunk: Chunk, digest: str, chunks: int, *, lexical: bool) -> dict[str
         "text": chunk.text,
         "headings": [clip(heading, MAX_HEADING) for heading in chunk.headings[:MAX_HEADINGS]],
         "metadata": dict(chunk.metadata),
+        "context": clip(chunk.context, MAX_CONTEXT),
         "digest": digest,
         "chunks": chunks,
     }
@@ -125,6 +129,7 @@ def to_chunk(row: Mapping[str, Any]) -> Chunk:
         line=row["line"],
         page=row["page"] or None,
         metadata=json.loads(metadata) if isinstance(metadata, str | bytes) else dict(metadata or {}),
+        context=row["context"],
     )
 
 

@@ -1,0 +1,25 @@
+"""One question of a question set, and the file that holds a set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question with what is known to answer it.
+
+    `sources` are documents that answer it (a path's end is enough), `passages` texts that do, found in a chunk by
+    their words, `answers` gold answers, any of which is right. A question with `answerable` false has none of these.
+    `heading` is the heading path (title first) that the question was made of, in the document `source`: that heading
+    is hidden from what is searched, and for a question that is not answerable the whole section is.
+    """
+
+    id: str
+    text: str
+    sources: tuple[str, ...] = ()
+    passages: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+    answerable: bool = True
+    heading: tuple[str, ...] = ()
+    source: str = ""

@@ -1,0 +1,54 @@
+"""The models that a knowledge base works with, each made from the settings when it is first needed."""
+
+from __future__ import annotations
+
+import threading
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from citekite.settings import Settings
+
+if TYPE_CHECKING:
+    from citekite.ports import Embedder, Generator
+    from citekite.store.record import CollectionRecord
+
+
+class Models:
+    """Embedder and chat model of one knowledge base; safe to use from several threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._embedder: Embedder | None = None
+        self._lock = threading.RLock()
+
+    def embedder(self, record: CollectionRecord | None) -> Embedder:
+        """The embedder for a collection with that record: the settings decide; where they leave it open, the record.
+
+        Raises `EmbedderMismatch` where the settings name another embedder than the one that built the collection.
+        """
+        from citekite.embed.choose import check_embedder, make_embedder, make_embedder_named, names_embedder
+
+        with self._lock:
+            if self._embedder is None:
+                recorded = record.embedder if record and not names_embedder(self._settings) else None
+                self._embedder = (
+                    make_embedder_named(recorded, self._settings) if recorded else make_embedder(self._settings)
+                )
+            if record is not None:
+                check_embedder(self._embedder, record.embedder, self._settings.collection)
+            return self._embedder
+
+    def new_embedder(self) -> Embedder:
+        """The embedder of the settings alone, also for what is asked next: the collection is built anew with it."""
+        from citekite.embed.choose import make_embedder
+
+        with self._lock:
+            self._embedder = make_embedder(self._settings)
+            return self._embedder
+
+    @cached_property
+    def generator(self) -> Generator | None:
+        """The chat model, or None where the settings name none."""
+        from citekite.answer.generate import make_generator
+
+        return make_generator(self._settings)
