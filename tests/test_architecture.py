@@ -36,6 +36,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "ingest.pack",
             "ingest.sections",
             "ingest.split",
+            "retrieve.filter",
             "retrieve.fuse",
             "retrieve.lexical",
         ),

@@ -230,6 +230,15 @@ def test_search_as_json_has_text_source_headings_offsets_legs_and_scores(synced:
     assert {"score", "rank", "page", "line", "metadata"} <= set(hit)
 
 
+def test_conditions_narrow_a_search_down_together(synced: Path) -> None:
+    """The paths are those of the working directory; nothing of these documents has metadata."""
+    inside = ("--source", "docs/storage.md", "--source", "nowhere", "--path", "docs/*.md", "--filter", "line < 5")
+    found = as_json(citekite(synced, "search", QUESTION, *inside, "--json"))
+
+    assert [hit["headings"] for hit in found] == [["Storage", "Where data is kept"], ["Storage"]]
+    assert as_json(citekite(synced, "search", QUESTION, "--where", "lang=en", "--after", "2024-01-01", "--json")) == []
+
+
 def test_search_as_pairs_is_text_and_distance(synced: Path) -> None:
     pairs = as_json(citekite(synced, "search", QUESTION, "--format", "pairs", "--mode", "dense"))
 
@@ -242,6 +251,8 @@ def test_search_as_pairs_is_text_and_distance(synced: Path) -> None:
     ("arguments", "status", "message"),
     [
         (("--filter", "nofield == 3"), 2, "cannot evaluate the filter 'nofield == 3'"),
+        (("--where", "lang"), 2, "'lang' is no condition: write KEY=VALUE"),
+        (("--before", "soon"), 2, "'soon' is no date"),
         (("--format", "xml"), 2, "--format cannot be 'xml': it is text, json or pairs"),
         (("--mode", "hibrid"), 2, "setting 'mode' (argument) cannot be 'hibrid'"),
         (("--collection", "other"), 4, "there is no collection 'other' at ./citekite.db (there are: citekite)"),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from citekite.errors import CitekiteError
     from citekite.knowledge_base import KnowledgeBase
+    from citekite.retrieve.filter import Filter
     from citekite.settings import Settings, load_settings
     from citekite.types import (
         Answer,
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "CitekiteError": "errors",
+    "Filter": "retrieve.filter",
     "KnowledgeBase": "knowledge_base",
     "Settings": "settings",
     "load_settings": "settings",
@@ -74,6 +76,7 @@ __all__ = [
     "Done",
     "Event",
     "Failed",
+    "Filter",
     "Hit",
     "KnowledgeBase",
     "Retrieved",

@@ -13,7 +13,7 @@
     │   ├── StoreDenied         the server refused the token
     │   ├── UnknownCollection   nothing was ever synced under that name
     │   ├── EmbedderMismatch    the collection was built with another embedder
-    │   └── FilterError         a filter expression that Milvus refuses
+    │   └── FilterError         a filter that cannot be used
     ├── EndpointError           the model endpoint
     │   ├── EndpointDenied      401, 402, 403 or 412: the key, or the account behind it
     │   ├── ModelNotFound       404: unknown or retired model
@@ -84,7 +84,7 @@ class EmbedderMismatch(StoreError):
 
 
 class FilterError(StoreError):
-    """A filter expression that Milvus cannot evaluate."""
+    """A filter expression that Milvus cannot evaluate, or a value of a filter that cannot be used."""
 
 
 class EndpointError(CitekiteError):

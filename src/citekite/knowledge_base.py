@@ -30,6 +30,7 @@ from citekite.types import (
 if TYPE_CHECKING:
     from citekite.ingest.scan import Scan
     from citekite.ports import Embedder, Splitter
+    from citekite.retrieve.filter import Filter
     from citekite.store.collection import Collection
     from citekite.types import CollectionStatus
 
@@ -114,15 +115,19 @@ class KnowledgeBase:
             scan = self._scan(sources, collection, splitter, report)
             return plan(scan, prune=prune, price=self.settings.embedding_price)
 
-    def search(self, question: str, *, k: int | None = None, filter: str = "", mode: Mode | None = None) -> list[Hit]:
-        """The `k` best chunks for a question, best first; `filter` is a Milvus expression over the fields.
+    def search(
+        self, question: str, *, k: int | None = None, filter: str | Filter = "", mode: Mode | None = None
+    ) -> list[Hit]:
+        """The `k` best chunks for a question, best first, of the documents that the filter admits.
 
-        Fields: source, title, ordinal, page, headings, text, metadata. Raises `UnknownCollection` before the first
-        sync and `FilterError` for an expression that Milvus refuses.
+        `filter` is a `Filter`, or a Milvus expression over the fields source, title, ordinal, page, headings, text,
+        metadata. Raises `UnknownCollection` before the first sync and `FilterError` for a filter that cannot be used.
         """
         return list(self.retrieve(question, k=k, filter=filter, mode=mode).hits)
 
-    def retrieve(self, question: str, *, k: int | None = None, filter: str = "", mode: Mode | None = None) -> Retrieval:
+    def retrieve(
+        self, question: str, *, k: int | None = None, filter: str | Filter = "", mode: Mode | None = None
+    ) -> Retrieval:
         """What `search` returns, with the queries, the time of each stage and remarks."""
         from citekite.retrieve.search import SearchPlan, retrieve
 
@@ -141,7 +146,7 @@ class KnowledgeBase:
         question: str,
         *,
         k: int | None = None,
-        filter: str = "",
+        filter: str | Filter = "",
         mode: Mode | None = None,
         history: Sequence[Turn] = (),
     ) -> Answer:
@@ -162,7 +167,7 @@ class KnowledgeBase:
         question: str,
         *,
         k: int | None = None,
-        filter: str = "",
+        filter: str | Filter = "",
         mode: Mode | None = None,
         history: Sequence[Turn] = (),
     ) -> Iterator[Event]:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from citekite.cli import show
+from citekite.cli.filters import takes_filter
 from citekite.cli.options import ANSWER, EMBED, ENDPOINT, RETRIEVE, STORE, takes_settings
 from citekite.errors import EndpointError, SettingsError, status_of
+from citekite.retrieve.filter import Filter
 from citekite.types import Answer, Delta, Done, Failed, Turn
 
 if TYPE_CHECKING:
@@ -19,17 +21,15 @@ if TYPE_CHECKING:
     from citekite.types import Event
 
 Question = Annotated[str, typer.Argument(help="The question.")]
-Filter = Annotated[
-    str, typer.Option("--filter", help="Milvus expression, such as 'source like \"%faq%\"' or 'page > 3'.")
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @takes_settings(*RETRIEVE, *STORE, *EMBED, *ENDPOINT)
+@takes_filter
 def search(
     arguments: dict[str, Any],
     question: Question,
-    filter: Filter = "",
+    filter: Filter,
     as_json: AsJson = False,
     format: Annotated[str, typer.Option("--format", help="text, json, or pairs: [[text, distance], ...].")] = "text",
 ) -> None:
@@ -51,7 +51,8 @@ def search(
 
 
 @takes_settings(*ANSWER, *RETRIEVE, *STORE, *EMBED, *ENDPOINT)
-def ask(arguments: dict[str, Any], question: Question, filter: Filter = "", as_json: AsJson = False) -> None:
+@takes_filter
+def ask(arguments: dict[str, Any], question: Question, filter: Filter, as_json: AsJson = False) -> None:
     """Answer a question from the documents, with citations."""
     from citekite.knowledge_base import KnowledgeBase
 
@@ -63,7 +64,8 @@ def ask(arguments: dict[str, Any], question: Question, filter: Filter = "", as_j
 
 
 @takes_settings(*ANSWER, *RETRIEVE, *STORE, *EMBED, *ENDPOINT)
-def chat(arguments: dict[str, Any], filter: Filter = "") -> None:
+@takes_filter
+def chat(arguments: dict[str, Any], filter: Filter) -> None:
     """Ask one question after the other; a follow-up may refer to what was said before. An empty line ends it."""
     from citekite.knowledge_base import KnowledgeBase
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from citekite.ingest.sources import normalise_source
+from citekite.retrieve.filter import Filter, texts
 from citekite.retrieve.fuse import fuse, lexical_weight, ranked
 from citekite.settings import Settings
 from citekite.store.collection import Collection
@@ -51,7 +53,7 @@ class SearchPlan:
 
 
 def retrieve(
-    collection: Collection, question: str, plan: SearchPlan, embed_query: EmbedQuery, *, filter: str = ""
+    collection: Collection, question: str, plan: SearchPlan, embed_query: EmbedQuery, *, filter: str | Filter = ""
 ) -> Retrieval:
     """The plan's `k` best chunks for a question, best first.
 
@@ -61,7 +63,7 @@ def retrieve(
     if not question.strip():
         return Retrieval((), (question,))
     watch = Stopwatch()
-    legs = _legs(collection, question, plan, embed_query, filter, watch)
+    legs = _legs(collection, question, plan, embed_query, _expression(filter, collection), watch)
     best = dict(_fused(legs, plan)[: plan.k])
     with watch.time("fetch"):
         chunks = collection.chunks(list(best))
@@ -75,6 +77,14 @@ def retrieve(
         for rank, chunk in enumerate(chunks, start=1)
     )
     return Retrieval(hits, (question,), seconds=watch.seconds)
+
+
+def _expression(filter: str | Filter, collection: Collection) -> str:
+    """The Milvus expression of a filter, its sources resolved as `sync` resolves them."""
+    if isinstance(filter, str):
+        return filter
+    canonical = replace(filter, sources=tuple(map(normalise_source, texts(filter.sources))))
+    return canonical.to_expression(lambda: {row["source"] for row in collection.scan("", ("source",))})
 
 
 def _legs(

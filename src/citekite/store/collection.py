@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from citekite.errors import StoreError
 from citekite.ports import Vectors
+from citekite.retrieve.filter import quote
 from citekite.retrieve.lexical import analyse, english_share
 from citekite.store import schema
 from citekite.store.faults import translated
@@ -338,4 +339,4 @@ class Writer:
 
 def _starts_with(prefix: str) -> str:
     """A filter for sources that start with a prefix; a range, because `like` would read % and _ as wildcards."""
-    return f"source >= {schema.quote(prefix)} and source < {schema.quote(prefix + chr(0x10FFFF))}"
+    return f"source >= {quote(prefix)} and source < {quote(prefix + chr(0x10FFFF))}"

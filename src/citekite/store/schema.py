@@ -133,15 +133,6 @@ def to_chunk(row: Mapping[str, Any]) -> Chunk:
     )
 
 
-def quote(value: str) -> str:
-    """A string as a literal of a Milvus filter expression.
-
-    >>> print(quote('say "hi"'))
-    "say \\"hi\\""
-    """
-    return json.dumps(value, ensure_ascii=False)
-
-
 def clip(text: str, limit: int) -> str:
     """The text cut to at most `limit` UTF-8 bytes, at a character's edge.
 
