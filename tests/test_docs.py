@@ -146,7 +146,8 @@ def test_settings_table_is_that_of_the_settings() -> None:
 def test_providers_table_is_that_of_the_providers() -> None:
     rows = [row for row in tables("models.md") if row[0].strip("`") in PROVIDERS]
     assert [[cell.strip("`") for cell in row] for row in rows] == [
-        [p.name, p.key_variable or "none", p.embedding_model, p.model] for p in PROVIDERS.values()
+        [p.name, p.key_variable or "none", p.embedding_model, p.model, p.rerank_model or "none"]
+        for p in PROVIDERS.values()
     ]
 
 

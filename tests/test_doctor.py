@@ -129,6 +129,17 @@ def test_a_model_that_fails_says_how(uri: str, endpoint: ScriptedEndpoint, fault
     assert KEY not in model.message
 
 
+def test_a_reranker_is_checked_where_one_is_set(uri: str, endpoint: ScriptedEndpoint) -> None:
+    rerank = {"reranker": "api", "rerank_base_url": endpoint.base_url, "rerank_api_key": KEY, "rerank_model": "chat"}
+
+    assert "reranker" not in _examine(uri=uri)
+    assert _examine(uri=uri, **rerank)["reranker"] == Check("reranker", "ok", "api:chat answers")
+    endpoint.script("/rerank", Fault(503))
+    failed = _examine(uri=uri, **rerank)["reranker"]
+    assert (failed.state, "answered 503" in failed.message) == ("failed", True)
+    assert "set `rerank_model`" in _examine(uri=uri, reranker="sentence-transformers")["reranker"].message
+
+
 def test_the_disk_fails_when_less_is_free_than_a_sync_may_need(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     with KnowledgeBase(settings=quick) as kb:
         yield from _database(kb)
         yield _embedder(kb)
+    yield from _reranker(quick)
     yield _model(quick)
 
 
@@ -79,6 +80,20 @@ def _embedder(kb: KnowledgeBase) -> Check:
     except CitekiteError as error:
         return Check("embedder", "failed", str(error), "citekite config (shows the settings in use)")
     return Check("embedder", "ok", f"{name}, {dimension} dimensions")
+
+
+def _reranker(settings: Settings) -> Iterator[Check]:
+    from citekite.retrieve.rerank import make_reranker
+
+    try:
+        reranker = make_reranker(settings)
+        if reranker is None:
+            return
+        reranker.rerank("What is tested?", ["This is a test.", "This is none."])
+    except CitekiteError as error:
+        yield Check("reranker", "failed", str(error), "citekite config (shows the settings in use)")
+    else:
+        yield Check("reranker", "ok", f"{reranker.name} answers")
 
 
 def _model(settings: Settings) -> Check:

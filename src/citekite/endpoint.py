@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Body = dict[str, Any]
-Purpose = Literal["chat", "embedding"]
+Purpose = Literal["chat", "embedding", "rerank"]
 
 CONNECT_SECONDS = 10.0
 # Asking for the list of models serves only to make an error message better.
@@ -140,7 +140,7 @@ class Endpoint:
         def send(body: Body) -> list[tuple[int, float]]:
             return ranking_of(self._post("/rerank", body), len(documents))
 
-        return self._call(send, body, None)[:top_n]
+        return self._call(send, body, "rerank_model")[:top_n]
 
     def models(self, *, retry_seconds: float | None = None) -> list[str]:
         """The names of the models that the endpoint lists, in its order."""
@@ -246,39 +246,46 @@ class Endpoint:
 
 
 def endpoint_for(settings: Settings, purpose: Purpose) -> Endpoint:
-    """The endpoint that the settings name for chat or embeddings; `SettingsError` where there is none, or no key."""
+    """The endpoint that the settings name for the purpose; `SettingsError` where there is none, or no key."""
     provider = PROVIDERS[settings.provider] if settings.provider else None
-    own = purpose == "embedding"
-    url = (settings.embedding_base_url if own else None) or settings.base_url or (provider and provider.base_url)
+    own_url, own_key, own_name = {
+        "chat": (None, None, None),
+        "embedding": (settings.embedding_base_url, settings.embedding_api_key, "CITEKITE_EMBEDDING_API_KEY"),
+        "rerank": (settings.rerank_base_url, settings.rerank_api_key, "CITEKITE_RERANK_API_KEY"),
+    }[purpose]
+    url = own_url or settings.base_url or (provider and provider.base_url)
     if not url:
         raise SettingsError(
             "no model endpoint is set: set FIREWORKS_API_KEY or OPENAI_API_KEY, `provider` (--provider, "
             "CITEKITE_PROVIDER) or `base_url` (--base-url, CITEKITE_BASE_URL)"
         )
-    names = ["CITEKITE_EMBEDDING_API_KEY"] if own else []
-    names += ["CITEKITE_API_KEY"]
-    names += [provider.key_variable] if provider and provider.key_variable else []
-    key = (settings.embedding_api_key if own else None) or settings.api_key
+    key = own_key or settings.api_key
     if key is None and provider and provider.needs_key and url == provider.base_url:
         raise SettingsError(f"provider {provider.name!r} needs a key: set {provider.key_variable} to it")
+    names = (provider.key_variable if provider else None, "CITEKITE_API_KEY", own_name)
     return Endpoint(
         url,
         key or "",
         timeout=settings.timeout,
         retry_seconds=settings.retry_seconds,
         connections=settings.concurrency,
-        key_names=" or ".join(reversed(names)),
+        key_names=" or ".join(name for name in names if name),
     )
 
 
 def model_for(settings: Settings, purpose: Purpose, endpoint: Endpoint) -> str:
     """The model that the settings name for the purpose, else the preset's; `SettingsError` lists what there is."""
     provider = PROVIDERS[settings.provider] if settings.provider else None
-    setting, model, default = (
-        ("model", settings.model, provider and provider.model)
-        if purpose == "chat"
-        else ("embedding_model", settings.embedding_model, provider and provider.embedding_model)
-    )
+    setting, model, default = {
+        "chat": ("model", settings.model, provider and provider.model),
+        "embedding": ("embedding_model", settings.embedding_model, provider and provider.embedding_model),
+        # another vendor's address has another vendor's rerankers
+        "rerank": (
+            "rerank_model",
+            settings.rerank_model,
+            provider and not settings.rerank_base_url and provider.rerank_model,
+        ),
+    }[purpose]
     if name := model or default:
         return name
     raise SettingsError(

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from citekite.settings import Settings
 
 if TYPE_CHECKING:
-    from citekite.ports import Embedder, Generator
+    from citekite.ports import Embedder, Generator, Reranker
     from citekite.store.record import CollectionRecord
 
 
 class Models:
-    """Embedder and chat model of one knowledge base; safe to use from several threads."""
+    """Embedder, reranker and chat model of one knowledge base; safe to use from several threads."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -52,3 +52,10 @@ class Models:
         from citekite.answer.generate import make_generator
 
         return make_generator(self._settings)
+
+    @cached_property
+    def reranker(self) -> Reranker | None:
+        """The reranker, or None where the settings name none."""
+        from citekite.retrieve.rerank import make_reranker
+
+        return make_reranker(self._settings)

@@ -17,6 +17,7 @@ class Provider:
     key_variable: str
     embedding_model: str
     model: str
+    rerank_model: str = ""
     needs_key: bool = True
 
 
@@ -30,6 +31,8 @@ PROVIDERS: dict[str, Provider] = {
             key_variable="FIREWORKS_API_KEY",
             embedding_model="nomic-ai/nomic-embed-text-v1.5",
             model="accounts/fireworks/models/glm-5p3-flash",
+            # POST /rerank in https://docs.fireworks.ai/
+            rerank_model="accounts/fireworks/models/qwen3-reranker-8b",
         ),
         # https://platform.openai.com/docs/api-reference
         Provider(

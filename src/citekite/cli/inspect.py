@@ -79,9 +79,9 @@ def config(arguments: dict[str, Any], as_json: AsJson = False) -> None:
         print(f"{bold(f'{name:<20}')} {value:<28} {dim(loaded.origins[name])}")
 
 
-@takes_settings(*STORE, *ANSWER, *EMBED, *ENDPOINT)
+@takes_settings(*STORE, *RETRIEVE, *ANSWER, *EMBED, *ENDPOINT)
 def doctor(arguments: dict[str, Any], as_json: AsJson = False) -> None:
-    """Check database, collection, embedder, model endpoint and disk, and say how to mend what is wrong."""
+    """Check database, collection, embedder, reranker, model endpoint and disk, and say how to mend what is wrong."""
     from dataclasses import asdict
 
     from citekite.doctor import examine
