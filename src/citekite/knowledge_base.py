@@ -133,13 +133,7 @@ class KnowledgeBase:
 
         collection = self._collection()
         plan = SearchPlan.make(self.settings, collection.record, has_lexical=collection.has_lexical, k=k, mode=mode)
-        return retrieve(
-            collection,
-            question,
-            plan,
-            lambda text: self._models.embedder(collection.record).embed_query(text),
-            filter=filter,
-        )
+        return retrieve(collection, question, plan, self._models, filter=filter)
 
     def ask(
         self,

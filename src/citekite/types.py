@@ -203,11 +203,15 @@ def describe_location(chunk: Chunk, line: int | None = None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """The passages were found; the model has not been asked yet. `standalone` is the question searched for."""
+    """The passages were found; the model has not been asked yet.
+
+    `standalone` is the question searched for, `queries` what else was searched for with it.
+    """
 
     hits: tuple[Hit, ...]
     standalone: str
     notes: tuple[str, ...] = ()
+    queries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

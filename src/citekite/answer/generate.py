@@ -10,6 +10,7 @@ from citekite.endpoint import Endpoint, endpoint_for, model_for
 from citekite.errors import SettingsError
 from citekite.ports import Generator, Message, Piece
 from citekite.settings import Settings
+from citekite.types import Usage
 
 OPENING, CLOSING = "<think>", "</think>"
 
@@ -30,6 +31,15 @@ class ChatModel:
         """
         pieces = self._endpoint.chat(self.model, messages, max_tokens=self._max_tokens, temperature=self._temperature)
         return without_thoughts(pieces)
+
+
+def whole_reply(generator: Generator, messages: Sequence[Message]) -> tuple[str, Usage]:
+    """The text of a reply that is of use only as a whole, and what it took; raises `EndpointError`."""
+    text, usage = "", Usage()
+    for piece in generator.stream(messages):
+        text += piece.text
+        usage = piece.usage or usage
+    return text, usage
 
 
 def without_thoughts(pieces: Iterator[Piece]) -> Iterator[Piece]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import TypeVar
 
 from citekite.answer.cite import CitationStream, locate, resolve
 from citekite.answer.extract import content_words, extract, readable, relevant
 from citekite.answer.prompt import NOT_IN_DOCUMENTS, answer_messages, pack, rewrite_messages, says_not_in_documents
 from citekite.answer.verify import unverified_quotes
 from citekite.errors import CitekiteError, EndpointReply
-from citekite.ports import Generator, Piece
+from citekite.ports import Generator
 from citekite.types import (
     Answer,
     Cited,
@@ -25,6 +27,8 @@ from citekite.types import (
     Turn,
     Usage,
 )
+
+T = TypeVar("T")
 
 NO_MODEL = (
     "No model is configured, so these are sentences of the documents. "
@@ -61,7 +65,16 @@ def respond(
     """
     passages = pack(found.hits, context_tokens)
     usage += found.usage
-    yield Retrieved(passages, standalone, found.notes)
+    yield Retrieved(passages, standalone, found.notes, found.queries[1:])
+    with _closing(_answered(question, standalone, passages, generator, usage)) as events:
+        for event in events:
+            yield _noted(event, found.notes) if isinstance(event, Done) else event
+
+
+def _answered(
+    question: str, standalone: str, passages: tuple[Hit, ...], generator: Generator | None, usage: Usage
+) -> Iterator[Event]:
+    """The events after `Retrieved`."""
     if not passages or (generator is None and not relevant(standalone, passages)):
         yield Delta(NOT_IN_DOCUMENTS)
         answer = Answer(question, NOT_IN_DOCUMENTS, (), passages, "no_evidence", usage, standalone=standalone)
@@ -70,6 +83,11 @@ def respond(
         yield from _extracted(question, standalone, passages, usage)
     else:
         yield from _generated(question, standalone, passages, generator, usage)
+
+
+def _noted(done: Done, notes: tuple[str, ...]) -> Done:
+    """The answer with the remarks on its search in front of its own."""
+    return Done(replace(done.answer, notes=notes + done.answer.notes)) if notes else done
 
 
 def standalone_question(question: str, history: Sequence[Turn], generator: Generator | None) -> tuple[str, Usage]:
@@ -184,8 +202,8 @@ def _empty_reply(model: str, reason: str | None) -> EndpointReply:
 
 
 @contextmanager
-def _closing(stream: Iterator[Piece]) -> Iterator[Iterator[Piece]]:
-    """Closes a model's stream where it can be closed: an iterator need not have `close`."""
+def _closing(stream: Iterator[T]) -> Iterator[Iterator[T]]:
+    """Closes a stream where it can be closed: an iterator need not have `close`."""
     try:
         yield stream
     finally:

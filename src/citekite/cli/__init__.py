@@ -33,6 +33,10 @@ def _run() -> None:
     if len(sys.argv) == 1:
         print(BEGIN)
         return
+    import logging
+
     from citekite.cli.app import app
 
+    # The commands show what a reader has to know; a warning of the log would show it a second time.
+    logging.getLogger("citekite").addHandler(logging.NullHandler())
     app()

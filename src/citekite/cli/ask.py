@@ -10,10 +10,10 @@ import typer
 
 from citekite.cli import show
 from citekite.cli.filters import takes_filter
-from citekite.cli.options import ANSWER, EMBED, ENDPOINT, RETRIEVE, STORE, takes_settings
+from citekite.cli.options import ANSWER, CHAT, EMBED, ENDPOINT, RETRIEVE, STORE, takes_settings
 from citekite.errors import EndpointError, SettingsError, status_of
 from citekite.retrieve.filter import Filter
-from citekite.types import Answer, Delta, Done, Failed, Turn
+from citekite.types import Answer, Delta, Done, Failed, Retrieved, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ Question = Annotated[str, typer.Argument(help="The question.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@takes_settings(*RETRIEVE, *STORE, *EMBED, *ENDPOINT)
+@takes_settings(*RETRIEVE, *CHAT, *STORE, *EMBED, *ENDPOINT)
 @takes_filter
 def search(
     arguments: dict[str, Any],
@@ -39,7 +39,10 @@ def search(
     if format not in ("text", "json", "pairs"):
         raise SettingsError(f"--format cannot be {format!r}: it is text, json or pairs")
     with KnowledgeBase(**arguments) as kb:
-        hits = kb.search(question, filter=filter)
+        found = kb.retrieve(question, filter=filter)
+    hits = found.hits
+    for note in found.notes:
+        print(note, file=sys.stderr)
     if format == "pairs":
         print(json.dumps([[hit.chunk.text, hit.score] for hit in hits], ensure_ascii=False, indent=4))
     elif as_json or format == "json":
@@ -87,15 +90,18 @@ def chat(arguments: dict[str, Any], filter: Filter) -> None:
 
 def _print_stream(events: Iterator[Event]) -> Answer:
     """Print an answer as it comes, then its notes and sources."""
+    queries: tuple[str, ...] = ()
     for event in events:
-        if isinstance(event, Delta):
+        if isinstance(event, Retrieved):
+            queries = event.queries
+        elif isinstance(event, Delta):
             print(event.text, end="", flush=True)
         elif isinstance(event, Failed):
             if event.partial:
                 print("\n(the answer stops here)")
             raise event.error
         elif isinstance(event, Done):
-            _print_end(event.answer)
+            _print_end(event.answer, queries)
             return event.answer
     raise AssertionError("an answer ends with Done or Failed")
 
@@ -112,7 +118,7 @@ def _print_json(question: str, events: Iterator[Event]) -> None:
             print(json.dumps(show.answer_json(event.answer), ensure_ascii=False, indent=2))
 
 
-def _print_end(answer: Answer) -> None:
+def _print_end(answer: Answer, queries: tuple[str, ...]) -> None:
     print()
     if answer.citations:
         print(f"\n{show.show_sources(answer)}")
@@ -122,6 +128,8 @@ def _print_end(answer: Answer) -> None:
         print("\n" + "\n".join(map(show.dim, answer.notes)))
     if answer.standalone not in ("", answer.question):
         print(show.dim(f"Searched for: {answer.standalone}"))
+    for query in queries:
+        print(show.dim(f"Also searched for: {show.one_line(query)}"))
 
 
 def _next_question() -> str:

@@ -69,7 +69,7 @@ def show_sources(answer: Answer) -> str:
     for citation in answer.citations:
         place = near(describe_location(citation.hit.chunk, citation.line), citation.hit.chunk.source)
         lines.append(bold(f"[{citation.number}] {place}"))
-        lines.append(dim(f"    “{_one_line(citation.quote)}”" + ("" if citation.verified else " (unverified quote)")))
+        lines.append(dim(f"    “{one_line(citation.quote)}”" + ("" if citation.verified else " (unverified quote)")))
     return "\n".join(lines)
 
 
@@ -101,6 +101,7 @@ def _styled(text: str, code: str) -> str:
     return text if plain else f"\x1b[{code}m{text}\x1b[0m"
 
 
-def _one_line(text: str, limit: int = 240) -> str:
+def one_line(text: str, limit: int = 240) -> str:
+    """The text on one line, cut to at most `limit` characters."""
     joined = " ".join(text.split())
     return joined if len(joined) <= limit else f"{joined[: limit - 1]}…"

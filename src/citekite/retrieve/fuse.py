@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
 
 from citekite.types import Fusion, Leg
+
+Name = TypeVar("Name", bound=Hashable)
 
 # Weights of the lexical leg, by what they were measured on (docs/retrieval.md): the static embedder is the weaker leg;
 # a model made for English says little about another language, and a weak leg must not pull a good one down.
@@ -30,7 +33,7 @@ RRF_K = 60
 
 
 def fuse(
-    legs: Mapping[str, Mapping[str, Leg]], weights: Mapping[str, float], fusion: Fusion = "convex"
+    legs: Mapping[Name, Mapping[str, Leg]], weights: Mapping[Name, float], fusion: Fusion = "convex"
 ) -> list[tuple[str, float]]:
     """Ids with their fused score, best first, ties by id; an id that a leg misses counts 0 there.
 

@@ -1,23 +1,32 @@
-"""One search: the legs that the mode names, fused into hits."""
+"""One search: the question, expanded where wanted, the legs that the mode names, fused, reranked, cut to `k` hits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from citekite.embed.vectors import unit_vectors
 from citekite.ingest.sources import normalise_source
+from citekite.ports import Embedder
 from citekite.retrieve.filter import Filter, texts
 from citekite.retrieve.fuse import fuse, lexical_weight, ranked
+from citekite.retrieve.queries import Queries, expand
+from citekite.retrieve.rerank import reranked
 from citekite.settings import Settings
 from citekite.store.collection import Collection
 from citekite.store.record import CollectionRecord
 from citekite.timing import Stopwatch
-from citekite.types import Fusion, Hit, Leg, Mode, Retrieval
+from citekite.types import Fusion, Hit, Leg, Mode, QueryExpansion, Retrieval
 
-EmbedQuery = Callable[[str], npt.NDArray[np.float32]]
+if TYPE_CHECKING:
+    from citekite.models import Models
+
+# What each leg found, by its name: one ranked list for each question that it searched for.
+Legs = Mapping[str, Sequence[Mapping[str, Leg]]]
 
 # How deep each leg is searched before fusing: 50 is as good as 100, 20 loses 0.004 nDCG@10 (docs/retrieval.md).
 DEPTH = 50
@@ -26,12 +35,17 @@ DEFAULT_K = 5
 
 @dataclass(frozen=True, slots=True)
 class SearchPlan:
-    """What a search does: how many chunks it returns, by which legs, fused how; `weight` is the lexical leg's share."""
+    """What a search does: how many chunks it returns, by which legs, fused how; `weight` is the lexical leg's share.
+
+    `expansion` is what the chat model adds to the question, `rerank_depth` how many chunks the reranker reads.
+    """
 
     k: int
     mode: Mode
     fusion: Fusion
     weight: float
+    expansion: QueryExpansion = "none"
+    rerank_depth: int = 0
 
     @classmethod
     def make(
@@ -49,34 +63,40 @@ class SearchPlan:
             else lexical_weight(
                 record.embedder, english_only=record.english_only, mostly_english=record.mostly_english
             ),
+            expansion="none" if settings.query_expansion == "hyde" and mode == "lexical" else settings.query_expansion,
+            rerank_depth=0 if settings.reranker == "none" else settings.rerank_depth,
         )
 
 
 def retrieve(
-    collection: Collection, question: str, plan: SearchPlan, embed_query: EmbedQuery, *, filter: str | Filter = ""
+    collection: Collection, question: str, plan: SearchPlan, models: Models, *, filter: str | Filter = ""
 ) -> Retrieval:
     """The plan's `k` best chunks for a question, best first.
 
-    A hit's score is the fused one in hybrid mode, else the leg's own (inner product or BM25). A blank question finds
-    nothing. Each leg applies the filter itself, so a filtered search still finds `k` chunks.
+    A hit's score is the reranker's, else the fused one in hybrid mode or with several questions, else the leg's own
+    (inner product or BM25). A blank question finds nothing. Each leg applies the filter itself, so a filtered search
+    still finds `k` chunks.
     """
     if not question.strip():
         return Retrieval((), (question,))
     watch = Stopwatch()
-    legs = _legs(collection, question, plan, embed_query, _expression(filter, collection), watch)
-    best = dict(_fused(legs, plan)[: plan.k])
-    with watch.time("fetch"):
-        chunks = collection.chunks(list(best))
-    hits = tuple(
-        Hit(
-            chunk=chunk,
-            score=best[chunk.id],
-            rank=rank,
-            legs={name: leg[chunk.id] for name, leg in legs.items() if chunk.id in leg},
-        )
-        for rank, chunk in enumerate(chunks, start=1)
+    reranker = models.reranker
+    expression = _expression(filter, collection)
+    queries = _expanded(question, plan, models, watch)
+    legs = _legs(collection, queries, plan, models, expression, watch)
+    best = _fused(legs, plan)[: max(plan.k, plan.rerank_depth)]
+    hits, notes = _hits(collection, best, legs, watch), queries.notes
+    if reranker and hits:
+        with watch.time("rerank"):
+            hits, failed = reranked(question, hits, reranker)
+        notes += failed
+    return Retrieval(
+        hits=tuple(replace(hit, rank=rank) for rank, hit in enumerate(hits[: plan.k], start=1)),
+        queries=(*queries.questions, queries.passage) if queries.passage else queries.questions,
+        notes=notes,
+        seconds=watch.seconds,
+        usage=queries.usage,
     )
-    return Retrieval(hits, (question,), seconds=watch.seconds)
 
 
 def _expression(filter: str | Filter, collection: Collection) -> str:
@@ -87,23 +107,56 @@ def _expression(filter: str | Filter, collection: Collection) -> str:
     return canonical.to_expression(lambda: {row["source"] for row in collection.scan("", ("source",))})
 
 
+def _expanded(question: str, plan: SearchPlan, models: Models, watch: Stopwatch) -> Queries:
+    if plan.expansion == "none":
+        return Queries((question,))
+    with watch.time("expand"):
+        return expand(question, plan.expansion, models.generator)
+
+
 def _legs(
-    collection: Collection, question: str, plan: SearchPlan, embed_query: EmbedQuery, filter: str, watch: Stopwatch
-) -> dict[str, Mapping[str, Leg]]:
-    depth = max(DEPTH, plan.k)
-    legs: dict[str, Mapping[str, Leg]] = {}
+    collection: Collection, queries: Queries, plan: SearchPlan, models: Models, filter: str, watch: Stopwatch
+) -> Legs:
+    depth = max(DEPTH, plan.k, plan.rerank_depth)
+    legs: dict[str, Sequence[Mapping[str, Leg]]] = {}
     if plan.mode != "lexical":
         with watch.time("embed"):
-            vector = embed_query(question)
+            vectors = _vectors(queries, models.embedder(collection.record))
         with watch.time("dense"):
-            legs["dense"] = ranked(collection.search_dense(vector, depth, filter))
+            legs["dense"] = [ranked(collection.search_dense(vector, depth, filter)) for vector in vectors]
     if plan.mode != "dense":
         with watch.time("lexical"):
-            legs["lexical"] = ranked(collection.search_lexical(question, depth, filter))
+            legs["lexical"] = [ranked(collection.search_lexical(text, depth, filter)) for text in queries.questions]
     return legs
 
 
-def _fused(legs: Mapping[str, Mapping[str, Leg]], plan: SearchPlan) -> list[tuple[str, float]]:
-    if plan.mode != "hybrid":
-        return [(id, leg.score) for id, leg in legs[plan.mode].items()]
-    return fuse(legs, {"dense": 1.0 - plan.weight, "lexical": plan.weight}, plan.fusion)
+def _vectors(queries: Queries, embedder: Embedder) -> list[npt.NDArray[np.float32]]:
+    """A vector for each question; with a passage, the mean of the question's and the passage's, as HyDE has it."""
+    vectors = [embedder.embed_query(text) for text in queries.questions]
+    if not queries.passage:
+        return vectors
+    passage = embedder.embed_documents([queries.passage])[0]
+    return [unit_vectors((vector + passage)[np.newaxis])[0] for vector in vectors]
+
+
+def _fused(legs: Legs, plan: SearchPlan) -> list[tuple[str, float]]:
+    """All lists in one: a leg's weight is shared by its lists, so the score of 1 still means first in each."""
+    lists = {(name, number): found for name, parts in legs.items() for number, found in enumerate(parts)}
+    if len(lists) == 1:
+        return [(id, leg.score) for id, leg in next(iter(lists.values())).items()]
+    shares = {"dense": 1.0 - plan.weight, "lexical": plan.weight} if len(legs) > 1 else dict.fromkeys(legs, 1.0)
+    weights = {(name, number): shares[name] / len(legs[name]) for name, number in lists}
+    return fuse(lists, weights, plan.fusion)
+
+
+def _hits(collection: Collection, scored: Sequence[tuple[str, float]], legs: Legs, watch: Stopwatch) -> list[Hit]:
+    scores = dict(scored)
+    with watch.time("fetch"):
+        chunks = collection.chunks(list(scores))
+    return [Hit(chunk, scores[chunk.id], rank, _found_by(chunk.id, legs)) for rank, chunk in enumerate(chunks, start=1)]
+
+
+def _found_by(id: str, legs: Legs) -> dict[str, Leg]:
+    """The best place that each leg gave a chunk, of those that found it."""
+    places = {name: [found[id] for found in lists if id in found] for name, lists in legs.items()}
+    return {name: min(each, key=lambda leg: leg.rank) for name, each in places.items() if each}
