@@ -1,4 +1,4 @@
-"""One question of a question set, and the file that holds a set."""
+"""One question of a question set."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from dataclasses import dataclass
 class Question:
     """A question with what is known to answer it.
 
-    `sources` are documents that answer it (a path's end is enough), `passages` texts that do, found in a chunk by
-    their words, `answers` gold answers, any of which is right. A question with `answerable` false has none of these.
+    `sources` are documents that answer it (a path's end is enough), `grades` how relevant each of them is (1 where
+    none are given), `passages` texts that answer it, found in a chunk by their words, `answers` gold answers, any of
+    which is right. A question with `answerable` false has none of these.
     `heading` is the heading path (title first) that the question was made of, in the document `source`: that heading
     is hidden from what is searched, and for a question that is not answerable the whole section is.
     """
@@ -23,3 +24,4 @@ class Question:
     answerable: bool = True
     heading: tuple[str, ...] = ()
     source: str = ""
+    grades: tuple[int, ...] = ()
