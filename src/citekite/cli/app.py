@@ -8,6 +8,7 @@ import typer
 
 from citekite import __version__
 from citekite.cli import ask, inspect, sync
+from citekite.cli.evaluate import eval_app
 
 app = typer.Typer(
     name="citekite",
@@ -42,5 +43,6 @@ for command in (sync.sync, ask.ask, ask.search, ask.chat):
     app.command()(command)
 for command in (inspect.documents, inspect.status, sync.remove, sync.reindex):
     app.command(rich_help_panel="Collection")(command)
+app.add_typer(eval_app, name="eval", rich_help_panel="Quality")
 for command in (inspect.config, inspect.doctor):
     app.command(rich_help_panel="Setup")(command)

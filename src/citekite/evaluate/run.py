@@ -1,0 +1,217 @@
+"""One evaluation: every question of a set searched for and asked, scored, timed and counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from citekite.evaluate.dataset import Dataset
+from citekite.evaluate.metrics import ANSWER, DEPTH, RETRIEVAL, answer_scores, retrieval_scores
+from citekite.evaluate.question import Question
+from citekite.evaluate.relevance import gold, ranked_items
+from citekite.evaluate.statistics import Array, Measure, measure
+from citekite.knowledge_base import KnowledgeBase
+from citekite.settings import Settings, without_password
+from citekite.tokens import estimate_tokens
+from citekite.types import Answer, Outcome, Progress, Usage
+
+METRICS = (*RETRIEVAL, *ANSWER)
+# Chunks that are searched for: several may be of one document, and the metrics look at ten documents.
+CHUNKS = 3 * DEPTH
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One question: the items found, the rank of the first relevant one (None beyond the tenth), scores and seconds.
+
+    `outcome` is None for a question that was searched for and not asked.
+    """
+
+    id: str
+    question: str
+    answerable: bool
+    found: tuple[str, ...]
+    rank: int | None
+    scores: Mapping[str, float]
+    seconds: Mapping[str, float]
+    answer: str = ""
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Median and 95th percentile of a stage, in seconds."""
+
+    p50: float
+    p95: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an evaluation found.
+
+    `settings` are those that differ from the defaults, without secrets, `collection` what was searched; `seconds` has
+    a row for each stage of a search, `search` for all of them and `answer` for a whole answer. `cost` is that of the
+    tokens whose price is set, None where no price is.
+    """
+
+    dataset: str
+    settings: Mapping[str, Any]
+    collection: Mapping[str, Any]
+    questions: int
+    unanswerable: int
+    left_out: int
+    metrics: Mapping[str, Measure]
+    seconds: Mapping[str, Latency]
+    usage: Usage
+    cost: float | None
+    rows: tuple[Row, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What came back for one question."""
+
+    question: Question
+    items: tuple[str, ...]
+    seconds: Mapping[str, float]
+    usage: Usage
+    searched_tokens: int
+    answer: Answer | None
+
+
+def evaluate(
+    kb: KnowledgeBase,
+    dataset: Dataset,
+    *,
+    answers: bool = True,
+    parallel: int = 1,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> Report:
+    """Search for and ask every question of a set, and score what comes back.
+
+    Questions are asked where the set has gold answers or unanswerable questions, unless `answers` is False;
+    `parallel` of them are under way at once. Retrieval metrics are over the questions that say where their answer
+    stands. An error of a model endpoint ends the evaluation.
+    """
+    with_answers = answers and any(question.answers or not question.answerable for question in dataset.questions)
+    questions = [question for question in dataset.questions if with_answers or gold(question)]
+    asked = []
+    with ThreadPoolExecutor(parallel) as pool:
+        for one in pool.map(lambda question: _ask(kb, question, with_answers), questions):
+            asked.append(one)
+            report(Progress("asking", len(asked), len(questions), "questions"))
+    rows = _rows(asked)
+    status = kb.status()
+    usage = sum((one.usage for one in asked), Usage())
+    return Report(
+        dataset=dataset.name,
+        settings=changed_settings(kb.settings),
+        collection={name: getattr(status, name) for name in ("embedder", "splitter", "documents", "chunks")},
+        questions=len(questions),
+        unanswerable=sum(not question.answerable for question in questions),
+        left_out=dataset.left_out,
+        metrics=_measures(rows),
+        seconds=_latencies(rows),
+        usage=usage,
+        cost=_cost(kb.settings, usage, sum(one.searched_tokens for one in asked)),
+        rows=rows,
+    )
+
+
+def scores_of(rows: Sequence[Row]) -> Array:
+    """The scores as an array of shape (questions, metrics), NaN where a metric does not apply."""
+    return np.array([[row.scores.get(name, np.nan) for name in METRICS] for row in rows], dtype=float)
+
+
+def changed_settings(settings: Settings) -> dict[str, Any]:
+    """The settings that differ from their defaults, without secrets and passwords."""
+    values = settings.model_dump(mode="json", exclude_defaults=True)
+    return {
+        name: without_password(value) if isinstance(value, str) else value
+        for name, value in values.items()
+        if "SecretStr" not in str(Settings.model_fields[name].annotation)
+    }
+
+
+def _ask(kb: KnowledgeBase, question: Question, with_answer: bool) -> _Asked:
+    started = time.perf_counter()
+    found = kb.retrieve(question.text, k=CHUNKS)
+    seconds = {**found.seconds, "search": time.perf_counter() - started}
+    answer = None
+    if with_answer and (question.answers or not question.answerable):
+        started = time.perf_counter()
+        answer = kb.ask(question.text)
+        seconds["answer"] = time.perf_counter() - started
+    return _Asked(
+        question=question,
+        items=tuple(ranked_items(question, found.hits)[:DEPTH]),
+        seconds=seconds,
+        usage=found.usage + answer.usage if answer else found.usage,
+        searched_tokens=sum(map(estimate_tokens, found.queries)) * (2 if answer else 1),
+        answer=answer,
+    )
+
+
+def _rows(asked: Sequence[_Asked]) -> tuple[Row, ...]:
+    wanted = {one.question.id: items for one in asked if (items := gold(one.question))}
+    found = {one.question.id: one.items for one in asked}
+    scores = retrieval_scores(wanted, found)
+    # Where everything has an answer, a refusal is wrong by definition, and its precision says nothing.
+    some_unanswerable = any(not one.question.answerable for one in asked)
+    return tuple(
+        Row(
+            id=one.question.id,
+            question=one.question.text,
+            answerable=one.question.answerable,
+            found=one.items,
+            rank=_first_rank(one.items, wanted.get(one.question.id, {})),
+            scores={
+                **scores.get(one.question.id, {}),
+                **_answer_scores(one, some_unanswerable),
+            },
+            seconds=one.seconds,
+            answer=one.answer.text if one.answer else "",
+            outcome=one.answer.outcome if one.answer else None,
+        )
+        for one in asked
+    )
+
+
+def _answer_scores(one: _Asked, some_unanswerable: bool) -> dict[str, float]:
+    scores = answer_scores(one.question, one.answer) if one.answer else {}
+    return {name: score for name, score in scores.items() if some_unanswerable or name != "abstention precision"}
+
+
+def _first_rank(items: Iterable[str], wanted: Mapping[str, int]) -> int | None:
+    return next((rank for rank, item in enumerate(items, start=1) if item in wanted), None)
+
+
+def _measures(rows: Sequence[Row]) -> dict[str, Measure]:
+    found = zip(METRICS, measure(scores_of(rows)) if rows else (), strict=bool(rows))
+    return {name: value for name, value in found if value is not None}
+
+
+def _latencies(rows: Sequence[Row]) -> dict[str, Latency]:
+    stages = dict.fromkeys(stage for row in rows for stage in row.seconds)
+    latencies = {}
+    for stage in sorted(stages, key=("search", "answer").__contains__):
+        seconds = [row.seconds[stage] for row in rows if stage in row.seconds]
+        latencies[stage] = Latency(*(float(np.quantile(seconds, share)) for share in (0.5, 0.95)))
+    return latencies
+
+
+def _cost(settings: Settings, usage: Usage, searched_tokens: int) -> float | None:
+    priced = [
+        (settings.prompt_price, usage.prompt_tokens),
+        (settings.completion_price, usage.completion_tokens),
+        (settings.embedding_price, searched_tokens),
+    ]
+    if all(price is None for price, _ in priced):
+        return None
+    return sum(price * tokens for price, tokens in priced if price is not None) / 1_000_000
