@@ -166,6 +166,7 @@ def describe_evaluation(report: Report) -> str:
     lines += _table(["stage", "p50", "p95"], stages)
     if report.usage.prompt_tokens or report.cost is not None:
         lines += ["", _spent(report)]
+    lines += [f"note: {note}" for note in report.notes]
     return "\n".join(lines)
 
 
@@ -191,6 +192,7 @@ def describe_comparison(comparison: Comparison) -> str:
         if rows:
             head = [f"{metric} against base", "difference", "95 % interval", "p", "p (Holm)", "better", "worse"]
             lines += ["", *_table(head, rows)]
+    lines += [f"note: {name}: {note}" for name, report in reports.items() for note in report.notes]
     return "\n".join(lines)
 
 

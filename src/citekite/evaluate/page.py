@@ -25,13 +25,18 @@ h2 { margin-top: 2.5rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
-th:first-child, td:first-child { text-align: left; }
-td.text { text-align: left; min-width: 14rem; overflow-wrap: anywhere; }
+th:first-child, .words { text-align: left; }
+.words { min-width: 8rem; overflow-wrap: break-word; }
 thead th { background: var(--soft); }
 small { opacity: .75; white-space: nowrap; }
-figure { margin: 1rem 0; }
+figure { margin: 1rem 0; overflow-x: auto; }
+svg { min-width: 30rem; }
 summary { cursor: pointer; font-weight: 600; padding: .4rem 0; }
 """
+
+# The columns of words.
+_WORDS = ("configuration", "metric", "question", "first in base", "first here", "stage", "index and settings")
+_LEFT = ' class="words"'
 
 
 def render_page(comparison: Comparison) -> str:
@@ -56,16 +61,17 @@ def render_page(comparison: Comparison) -> str:
 def _introduction(report: Report) -> str:
     left_out = f" {report.left_out:,} queries without a judgment were left out." if report.left_out else ""
     unanswerable = f", {report.unanswerable:,} of them without an answer" if report.unanswerable else ""
+    notes = "".join(f"<p>{escape(note)}.</p>" for note in report.notes)
     return (
         f"<p>{report.questions:,} questions{unanswerable}.{left_out} Each mean stands with its 95 % bootstrap "
-        "interval over the questions.</p>"
+        f"interval over the questions.</p>{notes}"
     )
 
 
 def _figures(comparison: Comparison) -> str:
     metrics = _metrics(comparison)
     rows = [
-        [escape(name), *(_mean(report, metric) for metric in metrics)] for name, report in comparison.reports.items()
+        [_words(name), *(_mean(report, metric) for metric in metrics)] for name, report in comparison.reports.items()
     ]
     return f"<h2>Figures</h2>{_table(['configuration', *metrics], rows)}"
 
@@ -83,7 +89,7 @@ def _plots(comparison: Comparison) -> list[str]:
 
 def _differences(comparison: Comparison) -> str:
     rows = [
-        [escape(name), escape(metric), *_difference(difference)]
+        [_words(name), _words(metric), *_difference(difference)]
         for name, by_metric in comparison.differences.items()
         for metric, difference in by_metric.items()
     ]
@@ -97,7 +103,7 @@ def _differences(comparison: Comparison) -> str:
 
 def _difference(difference: Difference) -> list[str]:
     p = f"{difference.adjusted:.4f}"
-    return [
+    cells = [
         f"{difference.mean:+.3f}",
         f"<small>{difference.low:+.3f} to {difference.high:+.3f}</small>",
         f"{difference.p:.4f}",
@@ -105,6 +111,7 @@ def _difference(difference: Difference) -> list[str]:
         f"{difference.wins:,}",
         f"{difference.losses:,}",
     ]
+    return [_number(cell) for cell in cells]
 
 
 def _questions(comparison: Comparison, name: str) -> str:
@@ -123,12 +130,10 @@ def _questions(comparison: Comparison, name: str) -> str:
 def _moves(entries: Sequence[tuple[float, Row, Row]]) -> str:
     rows = [
         [
-            escape(before.question),
-            f"{gain:+.3f}",
-            _rank(before),
-            _rank(after),
-            f"<small>{escape(_first(before))}</small>",
-            f"<small>{escape(_first(after))}</small>",
+            _words(before.question),
+            *(_number(cell) for cell in (f"{gain:+.3f}", _rank(before), _rank(after))),
+            _words(_first(before)),
+            _words(_first(after)),
         ]
         for gain, before, after in entries[:MOST_QUESTIONS]
     ]
@@ -152,7 +157,7 @@ def _first(row: Row) -> str:
 
 def _latencies(comparison: Comparison) -> str:
     rows = [
-        [escape(name), escape(stage), f"{1000 * latency.p50:.1f}", f"{1000 * latency.p95:.1f}"]
+        [_words(name), _words(stage), *(_number(f"{1000 * seconds:.1f}") for seconds in (latency.p50, latency.p95))]
         for name, report in comparison.reports.items()
         for stage, latency in report.seconds.items()
     ]
@@ -161,26 +166,14 @@ def _latencies(comparison: Comparison) -> str:
 
 
 def _settings(comparison: Comparison) -> str:
-    rows = [
-        [
-            escape(name),
-            escape(", ".join(f"{key} {value}" for key, value in {**report.collection, **report.settings}.items())),
-        ]
-        for name, report in comparison.reports.items()
-    ]
-    costs = [
-        [
-            escape(name),
-            f"{report.usage.prompt_tokens:,}",
-            f"{report.usage.completion_tokens:,}",
-            "" if report.cost is None else f"{report.cost:.6f}",
-        ]
-        for name, report in comparison.reports.items()
-    ]
-    return (
-        f"<h2>Tokens and settings</h2>{_table(['configuration', 'prompt tokens', 'completion tokens', 'cost'], costs)}"
-        f"{_table(['configuration', 'index and settings'], rows)}"
-    )
+    rows = []
+    for name, report in comparison.reports.items():
+        values = ", ".join(f"{key} {value}" for key, value in {**report.collection, **report.settings}.items())
+        cost = "" if report.cost is None else f"{report.cost:.6f}"
+        spent = (f"{report.usage.prompt_tokens:,}", f"{report.usage.completion_tokens:,}", cost)
+        rows.append([_words(name), *map(_number, spent), _words(values)])
+    head = ["configuration", "prompt tokens", "completion tokens", "cost", "index and settings"]
+    return f"<h2>Tokens and settings</h2>{_table(head, rows)}"
 
 
 def _metrics(comparison: Comparison) -> list[str]:
@@ -190,15 +183,21 @@ def _metrics(comparison: Comparison) -> list[str]:
 
 def _mean(report: Report, metric: str) -> str:
     found = report.metrics.get(metric)
-    return f"{found.mean:.3f}<br><small>{found.low:.3f} to {found.high:.3f}</small>" if found else "–"
+    return _number(f"{found.mean:.3f}<br><small>{found.low:.3f} to {found.high:.3f}</small>" if found else "–")
 
 
 def _table(head: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; the cells are HTML already."""
-    titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
-    body = "".join("<tr>" + "".join(_cell(cell) for cell in row) + "</tr>" for row in rows)
+    """A table of cells that `_words` and `_number` made."""
+    titles = "".join(f'<th scope="col"{_LEFT if title in _WORDS else ""}>{escape(title)}</th>' for title in head)
+    body = "".join(f"<tr>{''.join(row)}</tr>" for row in rows)
     return f'<div class="wide"><table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _cell(cell: str) -> str:
-    return f'<td class="text">{cell}</td>' if len(cell) > 30 else f"<td>{cell}</td>"
+def _words(text: str) -> str:
+    """A cell of words: to the left, and escaped."""
+    return f'<td class="words">{escape(text)}</td>'
+
+
+def _number(html: str) -> str:
+    """A cell of figures: to the right; already HTML."""
+    return f"<td>{html}</td>"

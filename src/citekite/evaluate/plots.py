@@ -33,10 +33,10 @@ def metric_plot(reports: Mapping[str, Report], metrics: Sequence[str]) -> str:
     figure = _figure(2.6 * len(metrics) + 2.2, 0.34 * len(reports) + 0.9)
     panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
     for axes, metric in zip(panels, metrics, strict=True):
-        for row, (name, report) in enumerate(reports.items()):
+        for row, report in enumerate(reports.values()):
             if found := report.metrics.get(metric):
                 reach = [[found.mean - found.low], [found.high - found.mean]]
-                axes.errorbar(found.mean, row, xerr=reach, **_style(row), capsize=3, gid=f"{metric} {name}")
+                axes.errorbar(found.mean, row, xerr=reach, **_style(row), capsize=3)
         axes.set_title(metric, fontsize=10)
         axes.set_yticks(range(len(reports)), [_short(name) for name in reports])
         axes.set_ylim(len(reports) - 0.5, -0.5)

@@ -67,6 +67,24 @@ def is_source(source: str, wanted: str) -> bool:
     return any(name == wanted or name.endswith(f"/{wanted}") for name in names)
 
 
+def missing_sources(questions: Iterable[Question], stored: Iterable[str]) -> list[str]:
+    """The sources that questions name and a collection of the `stored` sources does not hold.
+
+    >>> missing_sources([Question("1", "Q", sources=("faq/a.md", "b.md"))], ["/docs/faq/a.md", "/docs/bb.md"])
+    ['b.md']
+    """
+    by_name: dict[str, list[str]] = {}
+    for source in stored:
+        for name in (source, source.partition("#")[0]):
+            by_name.setdefault(name.rpartition("/")[2], []).append(source)
+    wanted = dict.fromkeys(source for question in questions for source in question.sources)
+    return [
+        source
+        for source in wanted
+        if not any(is_source(one, source) for one in by_name.get(source.rpartition("/")[2], ()))
+    ]
+
+
 def holds_passage(text: str, passage: str) -> bool:
     """Whether a chunk's text contains a passage, is a part of it, or has at least half of its terms in any order.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from citekite.evaluate.dataset import Dataset
 from citekite.evaluate.metrics import ANSWER, DEPTH, RETRIEVAL, answer_scores, retrieval_scores
 from citekite.evaluate.question import Question
-from citekite.evaluate.relevance import gold, ranked_items
+from citekite.evaluate.relevance import gold, missing_sources, ranked_items
 from citekite.evaluate.statistics import Array, Measure, measure
 from citekite.knowledge_base import KnowledgeBase
 from citekite.settings import Settings, without_password
@@ -57,7 +57,7 @@ class Report:
 
     `settings` are those that differ from the defaults, without secrets, `collection` what was searched; `seconds` has
     a row for each stage of a search, `search` for all of them and `answer` for a whole answer. `cost` is that of the
-    tokens whose price is set, None where no price is.
+    tokens whose price is set, None where no price is. `notes` are remarks on what makes the figures doubtful.
     """
 
     dataset: str
@@ -70,6 +70,7 @@ class Report:
     seconds: Mapping[str, Latency]
     usage: Usage
     cost: float | None
+    notes: tuple[str, ...]
     rows: tuple[Row, ...] = field(repr=False)
 
 
@@ -120,6 +121,7 @@ def evaluate(
         seconds=_latencies(rows),
         usage=usage,
         cost=_cost(kb.settings, usage, sum(one.searched_tokens for one in asked)),
+        notes=tuple(_notes(kb, questions)),
         rows=rows,
     )
 
@@ -137,6 +139,14 @@ def changed_settings(settings: Settings) -> dict[str, Any]:
         for name, value in values.items()
         if "SecretStr" not in str(Settings.model_fields[name].annotation)
     }
+
+
+def _notes(kb: KnowledgeBase, questions: Sequence[Question]) -> Iterator[str]:
+    """A set for other documents gives low figures for no fault of the search."""
+    wanted = {source for question in questions for source in question.sources}
+    missing = missing_sources(questions, (document.source for document in kb.documents()))
+    if missing:
+        yield f"{len(missing):,} of {len(wanted):,} gold sources are not in the collection, such as {missing[0]!r}"
 
 
 def _ask(kb: KnowledgeBase, question: Question, with_answer: bool) -> _Asked:
