@@ -21,7 +21,7 @@ from citekite import __version__
 from commands import as_json, citekite, command, environment, write_docs
 from scripted_endpoint import Fault, ScriptedEndpoint
 
-COMMANDS = ("sync", "ask", "search", "chat", "documents", "status", "remove", "reindex", "config", "doctor")
+COMMANDS = ("sync", "ask", "search", "chat", "documents", "status", "remove", "reindex", "eval", "config", "doctor")
 QUESTION = "Where is metadata kept?"
 TUTORIAL_MODEL = "accounts/fireworks/models/llama-v3p1-405b-instruct"
 KEY = "fw-not-to-be-shown"

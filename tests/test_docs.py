@@ -29,6 +29,7 @@ KNOWLEDGE = ROOT / "examples" / "knowledge"
 FAQ = ROOT.parent / "shared" / "data" / "milvus_docs" / "en" / "faq"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FOREIGN = ("CITEKITE_", "FIREWORKS_", "OPENAI_", "MILVUS_")
+GROUPS = ("eval",)
 SAMPLES = ("milvus-lite.md", "where-data-is-stored.md")
 
 needs_faq = pytest.mark.skipif(not FAQ.is_dir(), reason="the Milvus FAQ pages are not there")
@@ -55,6 +56,17 @@ def command_lines() -> list[Any]:
         for line in [*indented, *prompts, *re.findall(r"`(citekite [a-z][^`]*)`", text)]:
             lines.setdefault(line, page.name)
     return [pytest.param(line, id=f"{page}: {line}") for line, page in lines.items()]
+
+
+def all_commands() -> dict[str, Any]:
+    """Every command by its name, those of a group with the group's name in front."""
+    found: dict[str, Any] = {}
+    for name, command in typer.main.get_group(app).commands.items():
+        if name in GROUPS:
+            found |= {f"{name} {sub}": subcommand for sub, subcommand in command.commands.items()}
+        else:
+            found[name] = command
+    return found
 
 
 def tables(page: str) -> list[list[str]]:
@@ -109,13 +121,13 @@ def test_console_sessions_of_the_pages_print_what_they_show(session: str, folder
 
 @pytest.mark.parametrize("line", command_lines())
 def test_command_lines_of_the_pages_parse(line: str) -> None:
-    commands = typer.main.get_group(app).commands
-    name, *arguments = shlex.split(line)[1:]
+    commands = all_commands()
+    words = shlex.split(line)[1:]
+    name = " ".join(words[:2]) if words[0] in GROUPS else words[0]
     if name not in commands:
         pytest.fail(f"there is no command {name!r}")
-    if not arguments:
-        return
-    commands[name].make_context(name, arguments)
+    if arguments := words[len(name.split()) :]:
+        commands[name].make_context(name, arguments)
 
 
 def test_command_lines_are_found() -> None:
@@ -123,8 +135,9 @@ def test_command_lines_are_found() -> None:
 
 
 def test_every_command_is_described() -> None:
-    described = {match[1] for row in tables("cli.md") if (match := re.match(r"`citekite (\w+)", row[0]))}
-    assert described == set(typer.main.get_group(app).commands)
+    pattern = rf"`citekite ((?:(?:{'|'.join(GROUPS)}) )?\w+)"
+    described = {match[1] for row in tables("cli.md") if (match := re.match(pattern, row[0]))}
+    assert described == set(all_commands())
 
 
 def test_exit_statuses_are_those_of_the_errors() -> None:

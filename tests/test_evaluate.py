@@ -10,7 +10,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from typer.testing import CliRunner
 
+from citekite.cli.app import app
 from citekite.errors import SettingsError, SourceError
 from citekite.evaluate.compare import Comparison, Configuration, compare_configurations, configurations
 from citekite.evaluate.dataset import Dataset, read_dataset
@@ -266,6 +268,13 @@ def test_a_fault_is_one_line_and_a_status(tmp_path: Path) -> None:
     missing = citekite(tmp_path, "eval", "run", "nothing.jsonl")
     assert (missing.returncode, missing.stderr.count("\n")) == (3, 1)
     assert "there is no question set 'nothing.jsonl'" in missing.stderr
+
+
+def test_a_report_that_could_not_be_written_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    run = CliRunner().invoke(app, ["eval", "run", "nothing.jsonl", "--output", str(tmp_path / "no" / "report.json")])
+
+    assert run.exit_code == 2
+    assert "cannot be written: name a file in a folder that is there" in run.stderr
 
 
 class _Tags(HTMLParser):

@@ -72,6 +72,7 @@ def run(
     from citekite.evaluate.run import evaluate
     from citekite.settings import load_settings
 
+    _check_files(output)
     questions = read_dataset(dataset, split=split)
     settings = load_settings(arguments).settings
     with (
@@ -107,6 +108,12 @@ def compare(
     from citekite.evaluate.compare import compare_configurations, configurations
     from citekite.evaluate.dataset import read_dataset
 
+    _check_files(html, output)
+    if html:
+        from citekite.evaluate.page import render_page
+        from citekite.evaluate.plots import import_matplotlib
+
+        import_matplotlib()
     compared = configurations(changes, arguments)
     questions = read_dataset(dataset, split=split)
     with (
@@ -115,8 +122,6 @@ def compare(
     ):
         found = compare_configurations(compared, questions, indexes, answers=answers, parallel=parallel, report=report)
     if html:
-        from citekite.evaluate.page import render_page
-
         _write(html, render_page(found))
     _deliver(found, describe_comparison(found), output, as_json)
 
@@ -145,6 +150,15 @@ def _deliver(found: Report | Comparison, text: str, output: Path | None, as_json
     if output:
         _write(output, f"{whole}\n")
     print(whole if as_json else text)
+
+
+def _check_files(*paths: Path | None) -> None:
+    """What takes minutes must not fail at its end for a folder that is not there."""
+    from citekite.errors import SettingsError
+
+    for path in paths:
+        if path and (path.is_dir() or not path.parent.is_dir()):
+            raise SettingsError(f"{path} cannot be written: name a file in a folder that is there")
 
 
 def _write(path: Path, text: str) -> None:

@@ -20,17 +20,13 @@ from citekite.knowledge_base import KnowledgeBase
 from citekite.settings import Settings
 from citekite.types import Progress
 
+_EMBEDDER_SETTINGS = ("provider", "base_url", "embedder", "embedding_model", "embedding_base_url", "dimensions")
 # The settings that change what an index holds.
 INDEX_SETTINGS = (
     "splitter",
     "separator",
     "chunk_characters",
-    "provider",
-    "base_url",
-    "embedder",
-    "embedding_model",
-    "embedding_base_url",
-    "dimensions",
+    *_EMBEDDER_SETTINGS,
     "document_prefix",
     "contextual",
 )
@@ -40,8 +36,8 @@ _RECORDED = re.compile(r"(?P<kind>[\w-]+):(?P<model>.+?)(?:@(?P<dimensions>\d+))
 class Indexes:
     """Opens the index of each configuration for one question set; `base` are the settings in force.
 
-    Indexes that are made lie in `folder`, one for each way of making them, and serve again when the folder is kept.
-    `warnings` collects what could not be read.
+    Indexes that are made lie in `folder`, one for the same documents and way of making, and serve again when the folder
+    is kept. `warnings` collects what could not be read.
     """
 
     def __init__(self, dataset: Dataset, base: Settings, folder: Path, report: Callable[[Progress], None]) -> None:
@@ -63,10 +59,11 @@ class Indexes:
             # The corpus is one file of rows in BEIR's own form, whatever the settings for the user's documents say.
             size = self._dataset.corpus.stat().st_size / 1e6
             values = {"include": (), "exclude": (), "text_column": None, "max_file_mb": max(50, 2 * size)}
-            return self._make(settings.model_copy(update=values), [str(self._dataset.corpus)])
-        if _key(settings) == _key(self._base):
+            return self._make(settings.model_copy(update=values), [str(self._dataset.corpus.absolute())])
+        if _index_values(settings) == _index_values(self._base):
             return KnowledgeBase(settings=settings)
-        with KnowledgeBase(settings=settings.model_copy(update=_index_values(self._base))) as kb:
+        as_built = settings.model_copy(update={name: getattr(self._base, name) for name in INDEX_SETTINGS})
+        with KnowledgeBase(settings=as_built) as kb:
             sources = [document.source for document in kb.documents()]
             embedder = kb.status().embedder
         if all(getattr(settings, name) == getattr(self._base, name) for name in _EMBEDDER_SETTINGS):
@@ -74,7 +71,7 @@ class Indexes:
         return self._make(settings, files_of(sources))
 
     def _make(self, settings: Settings, sources: list[str]) -> KnowledgeBase:
-        key = _key(settings)
+        key = _key(settings, sources)
         values = {
             "uri": str(self._folder / f"{key}.db"),
             "token": None,
@@ -87,9 +84,6 @@ class Indexes:
             self._made.add(key)
             self.warnings += [f"{failure.source}: {failure.reason}" for failure in done.failures]
         return kb
-
-
-_EMBEDDER_SETTINGS = ("provider", "base_url", "embedder", "embedding_model", "embedding_base_url", "dimensions")
 
 
 def recorded_settings(embedder: str) -> dict[str, Any]:
@@ -140,12 +134,11 @@ def files_of(sources: Iterable[str]) -> list[str]:
 
 
 def _index_values(settings: Settings) -> dict[str, Any]:
-    return {name: getattr(settings, name) for name in INDEX_SETTINGS}
+    values = {name: getattr(settings, name) for name in INDEX_SETTINGS}
+    # With context, the chat model writes a part of what is indexed.
+    return {**values, "model": settings.model if settings.contextual else None}
 
 
-def _key(settings: Settings) -> str:
-    """A short name for a way of making an index from given documents."""
-    values = _index_values(settings)
-    if settings.contextual:
-        values["model"] = settings.model  # it writes what is indexed
-    return blake2b(repr(sorted(values.items())).encode(), digest_size=6).hexdigest()
+def _key(settings: Settings, sources: list[str]) -> str:
+    """A short name for what is indexed, and how."""
+    return blake2b(repr((_index_values(settings), sources)).encode(), digest_size=6).hexdigest()

@@ -44,6 +44,16 @@ _PUNCTUATION = regex.compile(rf"[{re.escape(string.punctuation)}\p{{P}}]")
 _SPACELESS = regex.compile(r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])")
 
 
+def import_measures() -> None:
+    """Raise `MissingExtra` where ir-measures is not installed: best known before a set has been asked."""
+    try:
+        import ir_measures  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "ir_measures":
+            raise
+        raise MissingExtra("eval", "evaluation") from None
+
+
 def retrieval_scores(
     wanted: Mapping[str, Mapping[str, int]], rankings: Mapping[str, Sequence[str]]
 ) -> dict[str, dict[str, float]]:
@@ -57,12 +67,9 @@ def retrieval_scores(
     >>> scores["1"]["recall@3"], scores["1"]["MRR@10"], round(scores["1"]["nDCG@10"], 3)
     (0.5, 0.5, 0.387)
     """
-    try:
-        import ir_measures
-    except ModuleNotFoundError as error:
-        if error.name != "ir_measures":
-            raise
-        raise MissingExtra("eval", "evaluation") from None
+    import_measures()
+    import ir_measures
+
     measures = {ir_measures.parse_measure(text): name for name, text in RETRIEVAL.items()}
     judged = [ir_measures.Qrel(id, item, grade) for id, items in wanted.items() for item, grade in items.items()]
     run = [

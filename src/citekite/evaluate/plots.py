@@ -65,13 +65,20 @@ def recall_plot(reports: Mapping[str, Report]) -> str:
     return _svg(figure, "Recall by the number of results looked at", "; ".join(words))
 
 
-def _figure(width: float, height: float) -> Figure:
+def import_matplotlib() -> None:
+    """Raise `MissingExtra` where matplotlib is not installed: best known before a set has been asked."""
     try:
-        from matplotlib.figure import Figure
+        import matplotlib  # noqa: F401
     except ModuleNotFoundError as error:
         if error.name != "matplotlib":
             raise
         raise MissingExtra("eval", "the report with plots") from None
+
+
+def _figure(width: float, height: float) -> Figure:
+    import_matplotlib()
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width, height), layout="constrained")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from citekite.evaluate.dataset import Dataset
-from citekite.evaluate.metrics import ANSWER, DEPTH, RETRIEVAL, answer_scores, retrieval_scores
+from citekite.evaluate.metrics import ANSWER, DEPTH, RETRIEVAL, answer_scores, import_measures, retrieval_scores
 from citekite.evaluate.question import Question
 from citekite.evaluate.relevance import gold, missing_sources, ranked_items
 from citekite.evaluate.statistics import Array, Measure, measure
@@ -100,6 +100,7 @@ def evaluate(
     `parallel` of them are under way at once. Retrieval metrics are over the questions that say where their answer
     stands. An error of a model endpoint ends the evaluation.
     """
+    import_measures()
     with_answers = answers and any(question.answers or not question.answerable for question in dataset.questions)
     questions = [question for question in dataset.questions if with_answers or gold(question)]
     asked = []
