@@ -10,10 +10,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+import typer.main
 from typer.testing import CliRunner
 
 from citekite.cli.app import app
-from citekite.errors import SettingsError, SourceError
+from citekite.errors import EndpointDenied, SettingsError, SourceError
 from citekite.evaluate.compare import Comparison, Configuration, compare_configurations, configurations
 from citekite.evaluate.dataset import Dataset, read_dataset
 from citekite.evaluate.indexes import Indexes, files_of, recorded_settings
@@ -23,7 +24,7 @@ from citekite.evaluate.run import METRICS, evaluate
 from citekite.settings import Settings
 from citekite.types import Progress
 from commands import citekite
-from scripted_endpoint import ScriptedEndpoint
+from scripted_endpoint import Fault, ScriptedEndpoint
 from stored import BIRDS, knowledge_base, write
 
 DOCUMENTS = {
@@ -211,6 +212,36 @@ def test_answers_can_be_left_out(birds: Path) -> None:
     assert (report.questions, report.unanswerable) == (1, 0)
     assert "contains gold" not in report.metrics
     assert report.rows[0].outcome is None
+
+
+def test_an_error_ends_the_run_and_nothing_further_is_asked(birds: Path) -> None:
+    questions = tuple(Question(str(number), "Which bird?", answers=("kite",)) for number in range(20))
+    with (
+        ScriptedEndpoint() as endpoint,
+        knowledge_base(birds / "citekite.db", base_url=endpoint.base_url, model="m") as kb,
+    ):
+        endpoint.script("/chat/completions", Fault(401))
+        with pytest.raises(EndpointDenied):
+            evaluate(kb, Dataset("twenty", questions))
+        asked = len(endpoint.requests("/chat/completions"))
+
+    assert asked <= 3
+
+
+def test_a_set_that_leaves_nothing_to_measure_is_an_error(birds: Path) -> None:
+    with knowledge_base(birds / "citekite.db") as kb, pytest.raises(SettingsError, match="nothing of 'one' can be"):
+        evaluate(kb, Dataset("one", (Question("1", "Q", answers=("x",)),)), answers=False)
+
+
+def test_every_option_has_a_help_text() -> None:
+    commands = typer.main.get_command(app).commands["eval"].commands  # type: ignore[attr-defined]
+    assert set(commands) >= {"run", "compare"}
+    assert [
+        parameter.name
+        for command in commands.values()
+        for parameter in command.params
+        if not getattr(parameter, "help", "")
+    ] == []
 
 
 def test_changes_are_checked_as_settings_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from citekite.errors import SettingsError
 from citekite.evaluate.dataset import Dataset
 from citekite.evaluate.metrics import ANSWER, DEPTH, RETRIEVAL, answer_scores, import_measures, retrieval_scores
 from citekite.evaluate.question import Question
@@ -103,11 +104,11 @@ def evaluate(
     import_measures()
     with_answers = answers and any(question.answers or not question.answerable for question in dataset.questions)
     questions = [question for question in dataset.questions if with_answers or gold(question)]
-    asked = []
-    with ThreadPoolExecutor(parallel) as pool:
-        for one in pool.map(lambda question: _ask(kb, question, with_answers), questions):
-            asked.append(one)
-            report(Progress("asking", len(asked), len(questions), "questions"))
+    if not questions:
+        raise SettingsError(
+            f"nothing of {dataset.name!r} can be measured: without answers, questions need sources or passages"
+        )
+    asked = _ask_all(kb, questions, with_answers, parallel, report)
     rows = _rows(asked)
     status = kb.status()
     usage = sum((one.usage for one in asked), Usage())
@@ -148,6 +149,26 @@ def _notes(kb: KnowledgeBase, questions: Sequence[Question]) -> Iterator[str]:
     missing = missing_sources(questions, (document.source for document in kb.documents()))
     if missing:
         yield f"{len(missing):,} of {len(wanted):,} gold sources are not in the collection, such as {missing[0]!r}"
+
+
+def _ask_all(
+    kb: KnowledgeBase,
+    questions: Sequence[Question],
+    with_answers: bool,
+    parallel: int,
+    report: Callable[[Progress], None],
+) -> list[_Asked]:
+    asked = []
+    with ThreadPoolExecutor(parallel) as pool:
+        futures = [pool.submit(_ask, kb, question, with_answers) for question in questions]
+        try:
+            for future in futures:
+                asked.append(future.result())
+                report(Progress("asking", len(asked), len(questions), "questions"))
+        finally:
+            for future in futures:
+                future.cancel()  # after an error or Ctrl-C nothing further is asked, or paid for
+    return asked
 
 
 def _ask(kb: KnowledgeBase, question: Question, with_answer: bool) -> _Asked:
@@ -204,7 +225,7 @@ def _first_rank(items: Iterable[str], wanted: Mapping[str, int]) -> int | None:
 
 
 def _measures(rows: Sequence[Row]) -> dict[str, Measure]:
-    found = zip(METRICS, measure(scores_of(rows)) if rows else (), strict=bool(rows))
+    found = zip(METRICS, measure(scores_of(rows)), strict=True)
     return {name: value for name, value in found if value is not None}
 
 
