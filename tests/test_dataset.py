@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from citekite.errors import SourceError
@@ -32,11 +32,10 @@ def questions(draw: st.DrawFn, id: str) -> Question:
     return Question(id, draw(TEXT), tuple(sources), draw(texts), draw(texts), grades=tuple(grades))
 
 
-@given(data=st.data(), count=st.integers(1, 4))
-def test_written_questions_are_read_back(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, count: int
-) -> None:
-    path = tmp_path_factory.mktemp("set") / "questions.jsonl"
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), count=st.integers(1, 3))
+def test_written_questions_are_read_back(tmp_path: Path, data: st.DataObject, count: int) -> None:
+    path = tmp_path / "questions.jsonl"  # written anew by every example
     written = [data.draw(questions(str(number))) for number in range(count)]
     write_questions(path, written)
 

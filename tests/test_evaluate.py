@@ -276,7 +276,7 @@ def test_eval_run_prints_a_table_and_leaves_no_index(beir: Path, tmp_path: Path)
     assert run.returncode == 0, run.stderr
     assert "birds: 5 questions, 1 of them without an answer; 1 queries without a judgment left out" in run.stdout
     assert re.search(r"^nDCG@10 +0\.\d{3} +0\.\d{3} to [01]\.\d{3} +4$", run.stdout, re.MULTILINE)
-    assert re.search(r"^search +[\d.]+ ms +[\d.]+ ms$", run.stdout, re.MULTILINE)
+    assert re.search(r"^search +[\d,.]+ ms +[\d,.]+ ms$", run.stdout, re.MULTILINE)
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert [row["id"] for row in report["rows"]] == ["q1", "q2", "q3", "q4", "q5"]

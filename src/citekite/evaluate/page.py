@@ -30,7 +30,6 @@ th:first-child, .words { text-align: left; }
 thead th { background: var(--soft); }
 small { opacity: .75; white-space: nowrap; }
 figure { margin: 1rem 0; overflow-x: auto; }
-svg { min-width: 30rem; }
 summary { cursor: pointer; font-weight: 600; padding: .4rem 0; }
 """
 

@@ -121,8 +121,9 @@ def _svg(figure: Figure, title: str, description: str) -> str:
         f'<title id="{own}-title">{html.escape(title)}</title><desc id="{own}-desc">{html.escape(description)}</desc>'
     )
     head, rest = svg.split(">", 1)
-    width = figure.get_figwidth() * 72
-    attributes = f'role="img" aria-labelledby="{own}-title {own}-desc" style="max-width: {width:.0f}pt; width: 100%"'
+    width = figure.get_figwidth() * 72  # points; smaller than two thirds, the text could not be read
+    size = f"width: 100%; min-width: {0.67 * width:.0f}pt; max-width: {width:.0f}pt"
+    attributes = f'role="img" aria-labelledby="{own}-title {own}-desc" style="{size}"'
     return f"{head} {attributes}>{labels}{rest}"
 
 
