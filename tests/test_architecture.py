@@ -36,6 +36,8 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "ingest.pack",
             "ingest.sections",
             "ingest.split",
+            "retrieve.duplicates",
+            "retrieve.expand",
             "retrieve.filter",
             "retrieve.fuse",
             "retrieve.lexical",

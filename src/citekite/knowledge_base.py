@@ -170,10 +170,12 @@ class KnowledgeBase:
         Closing the iterator ends the model's request.
         """
         from citekite.answer.respond import respond, standalone_question
+        from citekite.retrieve.expand import places_beside
 
         try:
             standalone, usage = standalone_question(question, history, self._models.generator)
             found = self.retrieve(standalone, k=k, filter=filter, mode=mode)
+            neighbours = self._collection().at(places_beside(found.hits))
         except CitekiteError as error:
             yield Failed(error)
             return
@@ -183,6 +185,7 @@ class KnowledgeBase:
             found,
             self._models.generator,
             context_tokens=self.settings.context_tokens,
+            neighbours=neighbours,
             usage=usage,
         )
 

@@ -104,7 +104,8 @@ class Citation:
     """The span behind the marker `[number]` of an answer.
 
     `start` and `end` are offsets into the document's text, `quote` is what stands there, `line` (from 1) where it
-    starts. `verified` is False when a quote of the answer does not stand in the cited passage.
+    starts. `verified` is False when a quote of the answer does not stand in the cited passage. `also` are citations of
+    the same words where the passage stands in nearly the same form, in this document or another.
     """
 
     number: int
@@ -114,6 +115,7 @@ class Citation:
     end: int
     line: int
     verified: bool = True
+    also: tuple[Citation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +189,13 @@ class Answer:
         lines = [self.text, *self.notes]
         if self.citations:
             lines += ["", "Sources"]
-            lines += [f"[{c.number}] {describe_location(c.hit.chunk, c.line)}" for c in self.citations]
+            lines += [line for citation in self.citations for line in _source_lines(citation)]
         return "\n".join(lines)
+
+
+def _source_lines(citation: Citation) -> list[str]:
+    places = [describe_location(one.hit.chunk, one.line) for one in (citation, *citation.also)]
+    return [f"[{citation.number}] {places[0]}", *(f"    also in {place}" for place in places[1:])]
 
 
 def describe_location(chunk: Chunk, line: int | None = None) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import regex
 
@@ -143,10 +144,24 @@ def resolve(answer_text: str, passages: Sequence[Hit], cited: Sequence[Cited]) -
 
 
 def locate(number: int, hit: Hit, start: int, end: int, *, verified: bool = True) -> Citation:
-    """The citation of `hit.chunk.text[start:end]`, with offsets and line moved from the chunk to its document."""
+    """The citation of `hit.chunk.text[start:end]`, with offsets and line moved from the chunk to its document.
+
+    The hit's `others` are cited too where they hold these words: a passage may have grown beyond what they repeat.
+    """
     chunk = hit.chunk
+    quote = chunk.text[start:end]
+    also = tuple(
+        locate(number, replace(hit, chunk=other, others=()), *span, verified=verified)
+        for other in hit.others
+        if (span := _exactly(quote, other.text) or find_quote(quote, other.text))
+    )
     line = chunk.line + chunk.text.count("\n", 0, start)
-    return Citation(number, hit, chunk.text[start:end], chunk.start + start, chunk.start + end, line, verified)
+    return Citation(number, hit, quote, chunk.start + start, chunk.start + end, line, verified, also)
+
+
+def _exactly(quote: str, passage: str) -> tuple[int, int] | None:
+    at = passage.find(quote)
+    return None if at < 0 else (at, at + len(quote))
 
 
 def _numbers(text: str) -> list[int]:

@@ -15,8 +15,9 @@ import regex
 from citekite.answer.cite import MARKER
 from citekite.answer.sentences import outside_code
 from citekite.ports import Message
+from citekite.retrieve.expand import grow, merge
 from citekite.tokens import estimate_tokens
-from citekite.types import Hit, Turn
+from citekite.types import Chunk, Hit, Turn
 from citekite.wellformed import well_formed
 
 NOT_IN_DOCUMENTS = "The documents do not answer this question."
@@ -66,19 +67,29 @@ _SEPARATOR = regex.compile(r"[\p{Cf}\p{Mn}\p{DI}]")
 _LINE_END = regex.compile(r"\r\n|[\r\v\f\x85\u2028\u2029]")
 
 
-def pack(hits: Sequence[Hit], budget_tokens: int) -> tuple[Hit, ...]:
-    """The best hits that fit the budget (estimated tokens of what the prompt shows of them), in document order.
+def pack(hits: Sequence[Hit], budget_tokens: int, neighbours: Sequence[Chunk] = ()) -> tuple[Hit, ...]:
+    """The passages that the budget (estimated tokens of what the prompt shows of them) has room for, in document order.
 
-    A hit that does not fit is passed over for a smaller one further down; the first is always taken. Sources come in
-    the order of their best hit, the passages of a source as they stand in it. Passage n is `pack(...)[n - 1]`.
+    First come the hits themselves, the best first, those that touch as one passage; a hit that does not fit is passed
+    over for a smaller one further down, and the first is always taken. What is left of the budget lets passages grow
+    by the chunks of their section among `neighbours`. Sources come in the order of their best hit, the passages of a
+    source as they stand in it. Passage n is `pack(...)[n - 1]`.
     """
+    counted: dict[tuple[str, int], int] = {}  # by the first chunk's id and the end: most passages are tried again
+
+    def fits(passages: Sequence[Hit]) -> bool:
+        for hit in passages:
+            key = hit.chunk.id, hit.chunk.end
+            if key not in counted:
+                counted[key] = passage_tokens(hit)
+        return sum(counted[hit.chunk.id, hit.chunk.end] for hit in passages) <= budget_tokens
+
     chosen: list[Hit] = []
-    left = budget_tokens
     for hit in sorted(hits, key=lambda hit: hit.rank):
-        cost = estimate_tokens(_passage(0, hit))
-        if not chosen or cost <= left:
-            chosen.append(hit)
-            left -= cost
+        more = merge([*chosen, hit])
+        if not chosen or fits(more):
+            chosen = more
+    chosen = grow(chosen, neighbours, fits)
     best: dict[str, int] = {}
     for hit in chosen:
         best.setdefault(hit.chunk.source, hit.rank)
@@ -126,6 +137,11 @@ def neutralise(text: str) -> str:
     text = _INST.sub(r"⟦\1⟧", text)
     text = _ROLE_AT_LINE_START.sub("> ", text)
     return outside_code(_other_brackets, text)
+
+
+def passage_tokens(hit: Hit) -> int:
+    """About how many tokens the prompt spends on a passage."""
+    return estimate_tokens(_passage(0, hit))
 
 
 def _passage(number: int, hit: Hit) -> str:

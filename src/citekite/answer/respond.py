@@ -15,6 +15,7 @@ from citekite.errors import CitekiteError, EndpointReply
 from citekite.ports import Generator
 from citekite.types import (
     Answer,
+    Chunk,
     Cited,
     Delta,
     Done,
@@ -54,28 +55,36 @@ def respond(
     generator: Generator | None,
     *,
     context_tokens: int,
+    neighbours: Sequence[Chunk] = (),
     usage: Usage = NO_USAGE,
 ) -> Iterator[Event]:
     """The events of one answer: `Retrieved`, then `Delta` and `Cited`, then `Done` or `Failed`.
 
-    `standalone` is the question that `found` was searched for; `usage` is what rewriting it cost. The texts of the
+    `standalone` is the question that `found` was searched for; `usage` is what rewriting it cost; `neighbours` are
+    chunks that stand beside the hits, by which passages may grow. The texts of the
     `Delta` events joined are the answer's text. Without a hit the model is not asked; without a model, passages that
     share too little with the question give no answer. An error of the endpoint becomes `Failed`. Closing the iterator
     closes the model's stream.
     """
-    passages = pack(found.hits, context_tokens)
+    passages = pack(found.hits, context_tokens, neighbours)
     usage += found.usage
     yield Retrieved(passages, standalone, found.notes, found.queries[1:])
-    with _closing(_answered(question, standalone, passages, generator, usage)) as events:
+    with _closing(_answered(question, standalone, found, passages, generator, usage)) as events:
         for event in events:
             yield _noted(event, found.notes) if isinstance(event, Done) else event
 
 
 def _answered(
-    question: str, standalone: str, passages: tuple[Hit, ...], generator: Generator | None, usage: Usage
+    question: str,
+    standalone: str,
+    found: Retrieval,
+    passages: tuple[Hit, ...],
+    generator: Generator | None,
+    usage: Usage,
 ) -> Iterator[Event]:
     """The events after `Retrieved`."""
-    if not passages or (generator is None and not relevant(standalone, passages)):
+    # Judged by the hits: grown passages hold more words of any question, also of one that they do not answer.
+    if not passages or (generator is None and not relevant(standalone, found.hits)):
         yield Delta(NOT_IN_DOCUMENTS)
         answer = Answer(question, NOT_IN_DOCUMENTS, (), passages, "no_evidence", usage, standalone=standalone)
         yield Done(answer)

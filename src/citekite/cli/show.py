@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from citekite.types import Answer, Citation, Hit, describe_location
+from citekite.types import Answer, Chunk, Citation, Hit, describe_location
 
 
 def hit_json(hit: Hit) -> dict[str, Any]:
@@ -18,6 +18,7 @@ def hit_json(hit: Hit) -> dict[str, Any]:
         "score": hit.score,
         **asdict(hit.chunk),
         "legs": {n: asdict(leg) for n, leg in hit.legs.items()},
+        "also": [_place_json(other, other.start, other.end, other.line) for other in hit.others],
     }
 
 
@@ -53,14 +54,21 @@ def citation_json(citation: Citation) -> dict[str, Any]:
         "page": chunk.page,
         "quote": citation.quote,
         "verified": citation.verified,
+        "also": [_place_json(one.hit.chunk, one.start, one.end, one.line) for one in citation.also],
     }
+
+
+def _place_json(chunk: Chunk, start: int, end: int, line: int) -> dict[str, Any]:
+    """A further place of the same text."""
+    return {"source": chunk.source, "start": start, "end": end, "line": line, "page": chunk.page}
 
 
 def show_hit(hit: Hit) -> str:
     """A passage: where it stands, then its text."""
     legs = ", ".join(f"{name} #{leg.rank} ({leg.score:.3f})" for name, leg in hit.legs.items())
     head = f"{hit.rank}. {near(describe_location(hit.chunk), hit.chunk.source)}"
-    return f"{bold(head)}\n{dim(f'score {hit.score:.3f}: {legs}')}\n{hit.chunk.text.strip()}\n"
+    also = "".join(f"{_also(other, other.line)}\n" for other in hit.others)
+    return f"{bold(head)}\n{also}{dim(f'score {hit.score:.3f}: {legs}')}\n{hit.chunk.text.strip()}\n"
 
 
 def show_sources(answer: Answer) -> str:
@@ -69,8 +77,13 @@ def show_sources(answer: Answer) -> str:
     for citation in answer.citations:
         place = near(describe_location(citation.hit.chunk, citation.line), citation.hit.chunk.source)
         lines.append(bold(f"[{citation.number}] {place}"))
+        lines += [_also(one.hit.chunk, one.line) for one in citation.also]
         lines.append(dim(f"    “{one_line(citation.quote)}”" + ("" if citation.verified else " (unverified quote)")))
     return "\n".join(lines)
+
+
+def _also(chunk: Chunk, line: int) -> str:
+    return dim(f"    also in {near(describe_location(chunk, line), chunk.source)}")
 
 
 def counted(count: int, noun: str) -> str:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from citekite.embed.vectors import unit_vectors
 from citekite.ingest.sources import normalise_source
-from citekite.ports import Embedder
+from citekite.ports import Embedder, Reranker
+from citekite.retrieve.duplicates import collapse
 from citekite.retrieve.filter import Filter, texts
 from citekite.retrieve.fuse import fuse, lexical_weight, ranked
 from citekite.retrieve.queries import Queries, expand
@@ -71,7 +72,7 @@ class SearchPlan:
 def retrieve(
     collection: Collection, question: str, plan: SearchPlan, models: Models, *, filter: str | Filter = ""
 ) -> Retrieval:
-    """The plan's `k` best chunks for a question, best first.
+    """The plan's `k` best chunks for a question, best first; one that nearly repeats a better one is in its `others`.
 
     A hit's score is the reranker's, else the fused one in hybrid mode or with several questions, else the leg's own
     (inner product or BM25). A blank question finds nothing. Each leg applies the filter itself, so a filtered search
@@ -84,16 +85,11 @@ def retrieve(
     expression = _expression(filter, collection)
     queries = _expanded(question, plan, models, watch)
     legs = _legs(collection, queries, plan, models, expression, watch)
-    best = _fused(legs, plan)[: max(plan.k, plan.rerank_depth)]
-    hits, notes = _hits(collection, best, legs, watch), queries.notes
-    if reranker and hits:
-        with watch.time("rerank"):
-            hits, failed = reranked(question, hits, reranker)
-        notes += failed
+    hits, failed = _distinct(collection, question, _fused(legs, plan), legs, plan, reranker, watch)
     return Retrieval(
-        hits=tuple(replace(hit, rank=rank) for rank, hit in enumerate(hits[: plan.k], start=1)),
+        hits=hits,
         queries=(*queries.questions, queries.passage) if queries.passage else queries.questions,
-        notes=notes,
+        notes=queries.notes + failed,
         seconds=watch.seconds,
         usage=queries.usage,
     )
@@ -117,7 +113,7 @@ def _expanded(question: str, plan: SearchPlan, models: Models, watch: Stopwatch)
 def _legs(
     collection: Collection, queries: Queries, plan: SearchPlan, models: Models, filter: str, watch: Stopwatch
 ) -> Legs:
-    depth = max(DEPTH, plan.k, plan.rerank_depth)
+    depth = max(DEPTH, 2 * plan.k, plan.rerank_depth)  # near-duplicates among them count once
     legs: dict[str, Sequence[Mapping[str, Leg]]] = {}
     if plan.mode != "lexical":
         with watch.time("embed"):
@@ -149,10 +145,35 @@ def _fused(legs: Legs, plan: SearchPlan) -> list[tuple[str, float]]:
     return fuse(lists, weights, plan.fusion)
 
 
-def _hits(collection: Collection, scored: Sequence[tuple[str, float]], legs: Legs, watch: Stopwatch) -> list[Hit]:
+def _distinct(
+    collection: Collection,
+    question: str,
+    ranking: Sequence[tuple[str, float]],
+    legs: Legs,
+    plan: SearchPlan,
+    reranker: Reranker | None,
+    watch: Stopwatch,
+) -> tuple[tuple[Hit, ...], tuple[str, ...]]:
+    """The `k` best hits without near-duplicates, and remarks; the reranker orders the first page of the ranking."""
+    page = max(plan.k, plan.rerank_depth) if reranker else 2 * plan.k
+    fetched: list[Hit] = []
+    distinct: list[Hit] = []
+    notes: tuple[str, ...] = ()
+    for start in range(0, len(ranking), page):  # texts are fetched until there are enough that differ
+        with watch.time("fetch"):
+            fetched += _hits(collection, ranking[start : start + page], legs)
+        if reranker and start == 0:
+            with watch.time("rerank"):
+                fetched, notes = reranked(question, fetched, reranker)
+        distinct = collapse(fetched)
+        if len(distinct) >= plan.k:
+            break
+    return tuple(distinct[: plan.k]), notes
+
+
+def _hits(collection: Collection, scored: Sequence[tuple[str, float]], legs: Legs) -> list[Hit]:
     scores = dict(scored)
-    with watch.time("fetch"):
-        chunks = collection.chunks(list(scores))
+    chunks = collection.chunks(list(scores))
     return [Hit(chunk, scores[chunk.id], rank, _found_by(chunk.id, legs)) for rank, chunk in enumerate(chunks, start=1)]
 
 

@@ -110,6 +110,16 @@ class Collection:
         rows = self._get(ids, schema.CHUNK_FIELDS)
         return [schema.to_chunk(rows[id]) for id in ids if id in rows]
 
+    def at(self, places: Mapping[str, Iterable[int]]) -> list[Chunk]:
+        """The chunks at these ordinals, by source, in no order; ordinals that are not stored are left out."""
+        if self._index is not None:
+            self._refresh_index(self._index)
+            return self.chunks(self._index.at(places))
+        if not places:
+            return []
+        parts = (f"(source == {quote(source)} and ordinal in {sorted(places[source])})" for source in places)
+        return [schema.to_chunk(row) for row in self.scan(" or ".join(parts), schema.CHUNK_FIELDS)]
+
     def vectors(self, ids: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
         """The stored vectors by chunk id."""
         rows = self._get(ids, ("id", schema.DENSE))

@@ -1,8 +1,9 @@
 """The lexical leg of the embedded database: a tantivy index beside it, derived from what Milvus holds.
 
 Milvus Lite's own BM25 is Python and counts by segment; tantivy is 100 times faster and counts over the collection
-(docs/retrieval.md). The index holds nothing of its own: it carries the version of the collection it was made from,
-and is made anew when it is missing, of another version, of another size, or damaged.
+(docs/retrieval.md). The index also finds a chunk by its place in a document, for which Milvus Lite would read all rows.
+It holds nothing of its own: it carries the version of the collection it was made from, and is made anew when it is
+missing, of another version, of another size, or damaged.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from citekite.retrieve.lexical import analyse, terms
 from citekite.types import Chunk
 
-_FORMAT = "1"  # part of the version: raise it when the analysis or the fields change
+_FORMAT = "2"  # part of the version: raise it when the analysis or the fields change
 _WRITER_BYTES = 32_000_000
 _REMEMBERED_FILTERS = 16
 
@@ -63,7 +64,8 @@ class LexicalIndex:
 
         for chunk in chunks:
             self._writer.delete_documents_by_term("id", chunk.id)
-            self._writer.add_document(tantivy.Document(id=chunk.id, terms=analyse(chunk.indexed_text)))
+            place = _place(chunk.source, chunk.ordinal)
+            self._writer.add_document(tantivy.Document(id=chunk.id, place=place, terms=analyse(chunk.indexed_text)))
 
     def remove(self, ids: Iterable[str]) -> None:
         """Remove chunks by id; an unknown id is ignored."""
@@ -116,6 +118,18 @@ class LexicalIndex:
         found = [(str(searcher.doc(address)["id"][0]), float(score)) for score, address in hits]
         return sorted(found, key=lambda hit: (-hit[1], hit[0]))
 
+    def at(self, places: Mapping[str, Iterable[int]]) -> list[str]:
+        """The ids of the chunks at these ordinals, by source, in no order."""
+        import tantivy
+
+        wanted = [_place(source, ordinal) for source, ordinals in places.items() for ordinal in ordinals]
+        if not wanted:
+            return []
+        query = tantivy.Query.term_set_query(self._index.schema, "place", wanted)
+        searcher = self._index.searcher()
+        hits = searcher.search(tantivy.Query.const_score_query(query, 0.0), len(wanted), count=False).hits
+        return [str(searcher.doc(address)["id"][0]) for _, address in hits]
+
     def drop(self) -> None:
         """Delete the index from disk."""
         self._index = self._writer = None
@@ -161,6 +175,7 @@ class LexicalIndex:
         schema = (
             tantivy.SchemaBuilder()
             .add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
+            .add_text_field("place", tokenizer_name="raw", index_option="basic")
             .add_text_field("terms", tokenizer_name="terms", index_option="freq")
             .build()
         )
@@ -173,6 +188,10 @@ def _register(index: Any) -> None:
     import tantivy
 
     index.register_tokenizer("terms", tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).build())
+
+
+def _place(source: str, ordinal: int) -> str:
+    return f"{source}#{ordinal}"
 
 
 def _boosted(query: Any, count: int) -> Any:
