@@ -120,8 +120,9 @@ class KnowledgeBase:
     ) -> list[Hit]:
         """The `k` best chunks for a question, best first, of the documents that the filter admits.
 
-        `filter` is a `Filter`, or a Milvus expression over the fields source, title, ordinal, page, headings, text,
-        metadata. Raises `UnknownCollection` before the first sync and `FilterError` for a filter that cannot be used.
+        A text that stands in several places is one hit, with the other places in its `others`. `filter` is a `Filter`, or
+        a Milvus expression over the fields source, title, ordinal, page, headings, text, metadata. Raises
+        `UnknownCollection` before the first sync and `FilterError` for a filter that cannot be used.
         """
         return list(self.retrieve(question, k=k, filter=filter, mode=mode).hits)
 
