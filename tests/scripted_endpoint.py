@@ -22,7 +22,7 @@ import threading
 import time
 import zlib
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
@@ -92,7 +92,7 @@ class ScriptedEndpoint:
         ignores_base64: bool = False,
         rates: Mapping[int, float] | None = None,
         seed: int = 0,
-        pieces: Sequence[str] | None = None,
+        pieces: Sequence[str] | Callable[[str], str] | None = None,
         piece_seconds: float = 0.0,
         rerank_field: str = "data",
     ) -> None:
@@ -223,11 +223,13 @@ class ScriptedEndpoint:
         return {self.rerank_field: [{"index": index, "relevance_score": scores[index]} for index in order]}
 
     def answer(self, messages: Sequence[Mapping[str, str]]) -> list[str]:
-        """The scripted pieces, else the beginnings of the first two passages of the prompt, cited; a question that is
-        to be rewritten comes back as it is."""
+        """The scripted pieces, or the words of what they make of the last message; else the beginnings of the first two
+        passages of the prompt, cited; a question that is to be rewritten comes back as it is."""
+        prompt = messages[-1]["content"]
+        if callable(self.pieces):
+            return re.findall(r"\s*\S+", self.pieces(prompt))
         if self.pieces is not None:
             return list(self.pieces)
-        prompt = messages[-1]["content"]
         passages = re.findall(r'<passage number="(\d+)"[^>]*>\s*(.*?)\s*</passage>', prompt, re.DOTALL)[:2]
         question = re.search(r"<question>\s*(.*?)\s*</question>\s*\Z", prompt, re.DOTALL)
         if passages:

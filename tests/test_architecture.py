@@ -33,6 +33,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "answer.sentences",
             "answer.verify",
             "embed.vectors",
+            "ingest.contextual",
             "ingest.pack",
             "ingest.sections",
             "ingest.split",

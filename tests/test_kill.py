@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from commands import environment
 from scripted_endpoint import ScriptedEndpoint
 from stored import knowledge_base, rows, write
 
@@ -48,12 +49,12 @@ def options(endpoint: ScriptedEndpoint) -> dict[str, object]:
     }
 
 
-def start(uri: Path, folder: Path, **values: object) -> subprocess.Popen[str]:
-    """`citekite sync` as a process of its own, with nothing in its environment."""
+def start(uri: Path, folder: Path, *flags: str, **values: object) -> subprocess.Popen[str]:
+    """`citekite sync` as a process of its own, with nothing of ours in its environment."""
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]
     return subprocess.Popen(
-        [CITEKITE, "sync", folder, "--uri", uri, "--quiet", *arguments],
-        env={},
+        [CITEKITE, "sync", folder, "--uri", uri, "--quiet", *flags, *arguments],
+        env=environment(),
         cwd=uri.parent,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -28,6 +28,7 @@ from citekite.types import (
 )
 
 if TYPE_CHECKING:
+    from citekite.ingest.context_writer import ContextWriter
     from citekite.ingest.scan import Scan
     from citekite.ports import Embedder, Splitter
     from citekite.retrieve.filter import Filter
@@ -84,16 +85,17 @@ class KnowledgeBase:
             self._store.preload()
             collection = self._find()
             embedder = self._embedder(collection)
-            splitter = self._splitter(embedder)
+            splitter, contexts = self._splitter(embedder, collection, report)
             scan = self._scan(sources, collection, splitter, report)
             try:
                 result = sync(
                     scan,
                     embedder,
                     collection,
-                    lambda dimension: self._create(embedder, dimension, splitter.fingerprint),
+                    lambda dimension: self._create(embedder, dimension, splitter),
                     prune=prune,
-                    splitter=splitter.fingerprint,
+                    splitter=splitter,
+                    contexts=contexts,
                     report=report,
                     stopped=stopped,
                 )
@@ -107,13 +109,14 @@ class KnowledgeBase:
         self, *sources: str | Path, prune: bool = False, report: Callable[[Progress], None] = _no_report
     ) -> SyncPlan:
         """What `sync` would do with these sources; nothing is embedded, written or created."""
-        from citekite.ingest.sync import plan
+        from citekite.ingest.sync import Prices, plan
 
         with self._lock:
             collection = self._find()
-            splitter = self._splitter(self._embedder(collection))
+            splitter, contexts = self._splitter(self._embedder(collection), collection, report)
             scan = self._scan(sources, collection, splitter, report)
-            return plan(scan, prune=prune, price=self.settings.embedding_price)
+            prices = Prices(self.settings.embedding_price, self.settings.prompt_price, self.settings.completion_price)
+            return plan(scan, prune=prune, prices=prices, contextual=contexts is not None)
 
     def search(
         self, question: str, *, k: int | None = None, filter: str | Filter = "", mode: Mode | None = None
@@ -293,11 +296,16 @@ class KnowledgeBase:
                 self._opened = self._store.find(self.settings.collection)
             return self._opened
 
-    def _create(self, embedder: Embedder, dimension: int, splitter: str) -> Collection:
+    def _create(self, embedder: Embedder, dimension: int, splitter: Splitter) -> Collection:
+        from citekite.ingest.contextual import contextual_model
         from citekite.store.record import CollectionRecord
 
         record = CollectionRecord(
-            embedder=embedder.name, dimension=dimension, english_only=embedder.english_only, splitter=splitter
+            embedder=embedder.name,
+            dimension=dimension,
+            english_only=embedder.english_only,
+            splitter=splitter.fingerprint,
+            contextual=contextual_model(splitter),
         )
         self._opened = self._store.create(self.settings.collection, record)
         return self._opened
@@ -305,10 +313,19 @@ class KnowledgeBase:
     def _embedder(self, collection: Collection | None) -> Embedder:
         return self._models.embedder(collection.record if collection else None)
 
-    def _splitter(self, embedder: Embedder) -> Splitter:
+    def _splitter(
+        self, embedder: Embedder, collection: Collection | None, report: Callable[[Progress], None]
+    ) -> tuple[Splitter, ContextWriter | None]:
+        """The splitter, and what writes contexts for its chunks in a contextual collection."""
+        from citekite.ingest.context_writer import ContextWriter
+        from citekite.ingest.contextual import make_contextual_splitter
         from citekite.ingest.split import make_splitter
 
-        return make_splitter(self.settings, embedder.max_tokens)
+        generator = self._models.context_model(collection.record if collection else None)
+        if generator is None:
+            return make_splitter(self.settings, embedder.max_tokens), None
+        splitter = make_contextual_splitter(self.settings, embedder.max_tokens, generator.model)
+        return splitter, ContextWriter(generator, splitter, concurrency=self.settings.concurrency, report=report)
 
     def _scan(
         self,

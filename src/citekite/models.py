@@ -6,6 +6,7 @@ import threading
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from citekite.errors import SettingsError
 from citekite.settings import Settings
 
 if TYPE_CHECKING:
@@ -45,6 +46,26 @@ class Models:
         with self._lock:
             self._embedder = make_embedder(self._settings)
             return self._embedder
+
+    def context_model(self, record: CollectionRecord | None) -> Generator | None:
+        """The chat model that writes contexts, None for a collection without: the settings decide, else the record.
+
+        Raises `SettingsError` where contexts are wanted and the settings name no chat model.
+        """
+        from citekite.answer.generate import make_generator
+
+        recorded = record.contextual if record is not None else ""
+        if self._settings.contextual is False or not (self._settings.contextual or recorded):
+            return None
+        if not (self._settings.provider or self._settings.base_url):
+            built = f"the collection was built with contexts by {recorded!r}" if recorded else "contextual is set"
+            raise SettingsError(
+                f"{built}, and no model endpoint is set that writes them: set FIREWORKS_API_KEY or OPENAI_API_KEY, or "
+                "`base_url` (--base-url, CITEKITE_BASE_URL) and `model`; --no-contextual stores chunks without contexts"
+            )
+        if self._settings.contextual or not recorded:
+            return self.generator
+        return make_generator(self._settings.model_copy(update={"model": recorded}))
 
     @cached_property
     def generator(self) -> Generator | None:

@@ -82,7 +82,7 @@ class Settings(BaseModel):
     concurrency: int = Field(16, ge=1, le=256)
     batch_size: int = Field(256, ge=1, le=2048)
     embedding_price: float | None = Field(None, ge=0)
-    contextual: bool = False
+    contextual: bool | None = None
 
     # Retrieve
     mode: Mode = "hybrid"

@@ -275,7 +275,8 @@ class SyncPlan:
     """What a sync would do: documents by kind of change, chunks to add, keep, update and delete, texts to embed.
 
     `update` counts chunks whose place or metadata changed and whose vector is kept; `tokens` is an estimate;
-    `cost` is None where no price is set.
+    `cost` is None where no price is set. `contexts` counts the requests for contexts, `context_usage` estimates their
+    tokens; `context_cost` is None unless both prices of the chat model are set.
     """
 
     new: int
@@ -291,11 +292,14 @@ class SyncPlan:
     cost: float | None
     failures: tuple[Failure, ...] = ()
     warnings: tuple[Failure, ...] = ()
+    contexts: int = 0
+    context_usage: Usage = Usage()
+    context_cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """What a sync did; the counts are those of `SyncPlan`, `texts` counts texts that were really embedded."""
+    """What a sync did; the counts are those of `SyncPlan`, of what was really embedded, written and used."""
 
     new: int
     changed: int
@@ -309,6 +313,8 @@ class SyncReport:
     seconds: float
     failures: tuple[Failure, ...] = ()
     warnings: tuple[Failure, ...] = ()
+    contexts: int = 0
+    context_usage: Usage = Usage()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
-from dataclasses import replace
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from citekite.endpoint import Endpoint, endpoint_for, model_for
-from citekite.errors import SettingsError
+from citekite.errors import EndpointReply, SettingsError
 from citekite.ports import Generator, Message, Piece
 from citekite.settings import Settings
 from citekite.types import Usage
+
+T = TypeVar("T")
 
 OPENING, CLOSING = "<think>", "</think>"
 
@@ -33,15 +36,6 @@ class ChatModel:
         return without_thoughts(pieces)
 
 
-def whole_reply(generator: Generator, messages: Sequence[Message]) -> tuple[str, Usage]:
-    """The text of a reply that is of use only as a whole, and what it took; raises `EndpointError`."""
-    text, usage = "", Usage()
-    for piece in generator.stream(messages):
-        text += piece.text
-        usage = piece.usage or usage
-    return text, usage
-
-
 def without_thoughts(pieces: Iterator[Piece]) -> Iterator[Piece]:
     """The pieces without a `<think>...</think>` block at the start, however the text was cut into pieces.
 
@@ -61,6 +55,47 @@ def without_thoughts(pieces: Iterator[Piece]) -> Iterator[Piece]:
             decided = text is not None
             if text or piece.finish_reason or piece.usage:
                 yield replace(piece, text=text or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole reply: its text, the tokens that the endpoint counted, and the reason that it gave for stopping."""
+
+    text: str
+    usage: Usage
+    finish_reason: str | None
+
+
+def complete(generator: Generator, messages: Sequence[Message]) -> Reply:
+    """The reply to `messages`, waited for as a whole; raises `EndpointError`."""
+    text, usage, reason = "", Usage(), None
+    with closing_stream(generator.stream(messages)) as stream:
+        for piece in stream:
+            text += piece.text
+            usage = piece.usage or usage
+            reason = piece.finish_reason or reason
+    return Reply(text, usage, reason)
+
+
+def empty_reply(model: str, reason: str | None) -> EndpointReply:
+    """The error for a reply without text that stopped for that reason."""
+    cause = f"it stopped with finish_reason {reason!r}"
+    remedy = (
+        "a thinking model needs a larger `max_tokens` (--max-tokens)"
+        if reason == "length"
+        else "ask again, or set another `model`"
+    )
+    return EndpointReply(f"the model {model!r} sent no answer ({cause}): {remedy}.")
+
+
+@contextmanager
+def closing_stream(stream: Iterator[T]) -> Iterator[Iterator[T]]:
+    """Closes a stream where it can be closed: an iterator need not have `close`."""
+    try:
+        yield stream
+    finally:
+        if close := getattr(stream, "close", None):
+            close()
 
 
 def make_generator(settings: Settings) -> Generator | None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
-from typing import TypeVar
 
 from citekite.answer.cite import CitationStream, locate, resolve
 from citekite.answer.extract import content_words, extract, readable, relevant
+from citekite.answer.generate import closing_stream, complete, empty_reply
 from citekite.answer.prompt import NOT_IN_DOCUMENTS, answer_messages, pack, rewrite_messages, says_not_in_documents
 from citekite.answer.verify import unverified_quotes
-from citekite.errors import CitekiteError, EndpointReply
+from citekite.errors import CitekiteError
 from citekite.ports import Generator
 from citekite.types import (
     Answer,
@@ -29,7 +28,6 @@ from citekite.types import (
     Usage,
 )
 
-T = TypeVar("T")
 
 NO_MODEL = (
     "No model is configured, so these are sentences of the documents. "
@@ -69,7 +67,7 @@ def respond(
     passages = pack(found.hits, context_tokens, neighbours)
     usage += found.usage
     yield Retrieved(passages, standalone, found.notes, found.queries[1:])
-    with _closing(_answered(question, standalone, found, passages, generator, usage)) as events:
+    with closing_stream(_answered(question, standalone, found, passages, generator, usage)) as events:
         for event in events:
             yield _noted(event, found.notes) if isinstance(event, Done) else event
 
@@ -110,10 +108,8 @@ def standalone_question(question: str, history: Sequence[Turn], generator: Gener
         return question, NO_USAGE
     usage, text = NO_USAGE, ""
     if generator is not None:
-        with _closing(generator.stream(rewrite_messages(question, history))) as stream:
-            for piece in stream:
-                text += piece.text
-                usage = piece.usage or usage
+        reply = complete(generator, rewrite_messages(question, history))
+        usage, text = reply.usage, reply.text
     if rewritten := " ".join(text.split()).strip('"“”'):
         return rewritten, usage
     short = sum(map(len, content_words(question))) < _FOLLOW_UP_WORDS
@@ -148,7 +144,7 @@ def _generated(
     reason: str | None = None
     counted = NO_USAGE
     try:
-        with _closing(generator.stream(answer_messages(standalone, passages))) as stream:
+        with closing_stream(generator.stream(answer_messages(standalone, passages))) as stream:
             for piece in stream:
                 # A reply that begins with blank lines would leave a hole above the answer.
                 yield from reading.feed(piece.text if reading.text else piece.text.lstrip())
@@ -156,7 +152,7 @@ def _generated(
                 reason = piece.finish_reason or reason
         yield from reading.finish()
         if not reading.text.strip():
-            raise _empty_reply(generator.model, reason)
+            raise empty_reply(generator.model, reason)
     except CitekiteError as error:
         yield from reading.finish()
         yield Failed(error, reading.text)
@@ -198,23 +194,3 @@ def _written(
         unverified_quotes(text, passages),
         tuple(notes),
     )
-
-
-def _empty_reply(model: str, reason: str | None) -> EndpointReply:
-    cause = f"it stopped with finish_reason {reason!r}"
-    remedy = (
-        "a thinking model needs a larger `max_tokens` (--max-tokens)"
-        if reason == "length"
-        else "ask again, or set another `model`"
-    )
-    return EndpointReply(f"the model {model!r} sent no answer ({cause}): {remedy}.")
-
-
-@contextmanager
-def _closing(stream: Iterator[T]) -> Iterator[Iterator[T]]:
-    """Closes a stream where it can be closed: an iterator need not have `close`."""
-    try:
-        yield stream
-    finally:
-        if close := getattr(stream, "close", None):
-            close()

@@ -47,7 +47,10 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "concurrency": (int, "Embedding requests at once."),
     "batch_size": (int, "Most texts in one embedding request."),
     "embedding_price": (float, "Price of a million embedded tokens; --dry-run then shows the cost."),
-    "contextual": (bool, "Let the chat model write a sentence on each chunk's place, and index it too."),
+    "contextual": (
+        bool,
+        "Let the chat model write a context for each chunk, and index it too; by default as the collection was built.",
+    ),
     "mode": (str, "Search legs: hybrid, dense or lexical."),
     "k": (int, "How many passages to retrieve; by default as tuned, else 5."),
     "fusion": (str, "How the legs are fused: convex (weighted scores) or rrf (ranks)."),

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from citekite.cli.options import BATCH, EMBED, ENDPOINT, LOAD, STORE, takes_settings
+from citekite.cli.options import BATCH, CHAT, CONTEXT, EMBED, ENDPOINT, LOAD, STORE, takes_settings
 from citekite.cli.progress import reporting
 from citekite.cli.show import counted
 from citekite.errors import STATUS, SourceError
@@ -21,7 +21,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@takes_settings(*STORE, *LOAD, *EMBED, *ENDPOINT, *BATCH)
+@takes_settings(*STORE, *LOAD, *EMBED, *ENDPOINT, *BATCH, *CONTEXT, *CHAT)
 def sync(
     arguments: dict[str, Any],
     sources: Annotated[
@@ -86,16 +86,22 @@ def reindex(arguments: dict[str, Any], quiet: Quiet = False) -> None:
 
 def describe_plan(plan: SyncPlan) -> str:
     """What a dry run prints."""
-    cost = f", cost {plan.cost:.6f}" if plan.cost is not None else ""
-    return "\n".join(
+    contexts = ""
+    if plan.contexts:
+        contexts = (
+            f"\ncontexts   {counted(plan.contexts, 'request')}, about {plan.context_usage.prompt_tokens:,} prompt and "
+            f"{plan.context_usage.completion_tokens:,} completion tokens{_cost(plan.context_cost)}"
+        )
+    lines = "\n".join(
         (
             f"documents  {plan.new:,} new, {plan.changed:,} changed, {plan.unchanged:,} unchanged, "
             f"{plan.pruned:,} to prune",
             f"chunks     {plan.add:,} to add, {plan.update:,} to update, {plan.keep:,} to keep, "
             f"{plan.delete:,} to delete",
-            f"embedding  {counted(plan.texts, 'text')}, about {counted(plan.tokens, 'token')}{cost}",
+            f"embedding  {counted(plan.texts, 'text')}, about {counted(plan.tokens, 'token')}{_cost(plan.cost)}",
         )
     )
+    return lines + contexts
 
 
 def describe_report(report: SyncReport) -> str:
@@ -104,7 +110,17 @@ def describe_report(report: SyncReport) -> str:
     if report.pruned:
         documents += f", {report.pruned:,} pruned"
     chunks = f"{counted(report.added, 'chunk')} added, {report.updated:,} updated, {report.deleted:,} deleted"
+    if report.contexts:
+        usage = report.context_usage
+        chunks += (
+            f"; {counted(report.contexts, 'context')} written with {usage.prompt_tokens:,} prompt and "
+            f"{usage.completion_tokens:,} completion tokens"
+        )
     return f"{documents}: {chunks}; {counted(report.texts, 'text')} embedded in {report.seconds:.1f} s"
+
+
+def _cost(cost: float | None) -> str:
+    return "" if cost is None else f", cost {cost:.6f}"
 
 
 def _show(items: tuple[Failure, ...], word: str) -> None:

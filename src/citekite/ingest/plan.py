@@ -20,7 +20,7 @@ class Change:
     `is_new` tells a document that the store did not know.
     """
 
-    source: str
+    document: Document
     is_new: bool
     embed: tuple[Entry, ...]
     reuse: tuple[Entry, ...]
@@ -60,7 +60,7 @@ def difference(
             embed.append(entry)
     wanted = {chunk.id for chunk in chunks}
     return Change(
-        source=document.source,
+        document=document,
         is_new=state is None,
         embed=tuple(embed),
         reuse=tuple(reuse),

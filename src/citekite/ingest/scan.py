@@ -74,6 +74,10 @@ class Scan:
         """Report a document that could not be taken in; what is stored of it stays."""
         self.tally.failures.append(Failure(source, reason))
 
+    def keep(self, source: str, id: str) -> None:
+        """Keep a chunk of a document from being stale: it was stored although its document asks for another."""
+        self._stale[source] = tuple(stale for stale in self._stale.get(source, ()) if stale != id)
+
     def stale(self) -> list[str]:
         """Ids of chunks that left their document (after `changes`); none of a document that failed."""
         ids = [id for source, stale in self._stale.items() if not self._failed(source) for id in stale]

@@ -10,24 +10,54 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from citekite.embed.batching import Embedded, Refused, embed_in_batches
+from citekite.ingest.context_writer import ContextWriter
+from citekite.ingest.contextual import EXPECTED_TOKENS, contextual_model, prompts
+from citekite.ingest.plan import Change
 from citekite.ingest.scan import Scan
 from citekite.ingest.split import content_of
-from citekite.ports import Embedder, Reporter, Vectors
+from citekite.ports import Embedder, Reporter, Splitter, Vectors
 from citekite.store.collection import WRITE_ROWS, Collection, Entry, Writer
 from citekite.tokens import estimate_tokens
-from citekite.types import Progress, SyncPlan, SyncReport
+from citekite.types import Progress, SyncPlan, SyncReport, Usage
 
 Create = Callable[[int], Collection]
 
+# Chunks with a context that are embedded together: they were paid for, and are stored soon.
+CONTEXT_WINDOW = 64
 
-def plan(scan: Scan, *, prune: bool, price: float | None) -> SyncPlan:
-    """What `sync` would do; nothing is embedded or written. `price` is for a million tokens."""
-    texts = tokens = 0
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Prices of a million tokens: embedded, read and written by the chat model; None where not known."""
+
+    embedding: float | None = None
+    prompt: float | None = None
+    completion: float | None = None
+
+    def of_embedding(self, tokens: int) -> float | None:
+        return None if self.embedding is None else tokens * self.embedding / 1_000_000
+
+    def of_chat(self, usage: Usage) -> float | None:
+        if self.prompt is None or self.completion is None:
+            return None
+        return (usage.prompt_tokens * self.prompt + usage.completion_tokens * self.completion) / 1_000_000
+
+
+def plan(scan: Scan, *, prune: bool, prices: Prices, contextual: bool) -> SyncPlan:
+    """What `sync` would do; nothing is asked, embedded or written."""
+    texts = tokens = contexts = 0
+    usage = Usage()
     for change in scan.changes():
+        if contextual:
+            for messages in prompts(change.document, (entry.chunk for entry in change.embed)):
+                contexts += 1
+                tokens += EXPECTED_TOKENS
+                usage += Usage(sum(estimate_tokens(message.content) for message in messages), EXPECTED_TOKENS)
         for entry in change.embed:
             content = content_of(entry.chunk.id)
             if content not in scan.has_vector:
@@ -46,9 +76,12 @@ def plan(scan: Scan, *, prune: bool, price: float | None) -> SyncPlan:
         delete=len(stale) + (sum(map(len, pruned.values())) if prune else 0),
         texts=texts,
         tokens=tokens,
-        cost=None if price is None else tokens * price / 1_000_000,
+        cost=prices.of_embedding(tokens),
         failures=tuple(tally.failures),
         warnings=tuple(tally.warnings),
+        contexts=contexts,
+        context_usage=usage,
+        context_cost=prices.of_chat(usage) if contextual else None,
     )
 
 
@@ -59,33 +92,27 @@ def sync(
     create: Create,
     *,
     prune: bool,
-    splitter: str,
+    splitter: Splitter,
+    contexts: ContextWriter | None,
     report: Reporter,
     stopped: Callable[[], bool],
 ) -> SyncReport:
     """Make the collection equal to the sources; `create(dimension)` makes it when the first vectors are there.
 
-    What is embedded is stored as its batch returns. When `stopped()` turns true no more documents are read, what is in
-    flight is stored, and `KeyboardInterrupt` is raised.
+    What is embedded is stored as its batch returns, each chunk with its context where there is a writer of `contexts`.
+    When `stopped()` turns true no more documents are read, what is in flight is stored, and `KeyboardInterrupt` is
+    raised.
     """
     started = time.monotonic()
     with ExitStack() as stack:
-        run = _Run(scan, collection, create, stack, report)
-        for result in embed_in_batches(
-            embedder, run.to_embed(stopped), lambda entry: entry.chunk.indexed_text, stopped=stopped
-        ):
-            if isinstance(result, Refused):
-                for entry in result.items:
-                    scan.fail(entry.chunk.source, str(result.error))
-            else:
-                run.store(result)
-        run.write_reused()
+        run = _Run(scan, collection, create, splitter, stack, report)
+        run.embed_and_store(embedder, contexts, stopped)
+        if contexts is not None:
+            contexts.finish(scan)
         pruned = scan.pruned() if prune else {}
         stale = scan.stale() + [id for ids in pruned.values() for id in ids]
         if run.collection is not None:
-            writer = run.writer()
-            writer.delete(stale)
-            writer.set_splitter(splitter)
+            run.writer().delete(stale)
     tally = scan.tally
     return SyncReport(
         new=tally.new,
@@ -100,6 +127,8 @@ def sync(
         seconds=time.monotonic() - started,
         failures=tuple(tally.failures),
         warnings=tuple(tally.warnings),
+        contexts=contexts.written if contexts is not None else 0,
+        context_usage=contexts.usage if contexts is not None else Usage(),
     )
 
 
@@ -107,12 +136,19 @@ class _Run:
     """The writing side of one sync: the collection, made when it is needed, and the one writer to it."""
 
     def __init__(
-        self, scan: Scan, collection: Collection | None, create: Create, stack: ExitStack, report: Reporter
+        self,
+        scan: Scan,
+        collection: Collection | None,
+        create: Create,
+        splitter: Splitter,
+        stack: ExitStack,
+        report: Reporter,
     ) -> None:
         self.collection = collection
         self.texts = 0
         self._scan = scan
         self._create = create
+        self._splitter = splitter
         self._stack = stack
         self._report = report
         self._writer: Writer | None = None
@@ -121,19 +157,38 @@ class _Run:
         self._stored = 0
         self._all_read = False
 
-    def to_embed(self, stopped: Callable[[], bool]) -> Iterator[Entry]:
-        """The entries that need a vector; those that have one already are stored on the way."""
+    def embed_and_store(self, embedder: Embedder, contexts: ContextWriter | None, stopped: Callable[[], bool]) -> None:
+        """Embed the entries that need a vector and store them as they return, and those that have one on the way."""
+        for result in self._embedded(embedder, contexts, stopped):
+            if isinstance(result, Refused):
+                for entry in result.items:
+                    self._scan.fail(entry.chunk.source, str(result.error))
+            else:
+                self._store(result)
+        self._write_reused()
+
+    def _embedded(
+        self, embedder: Embedder, contexts: ContextWriter | None, stopped: Callable[[], bool]
+    ) -> Iterator[Embedded[Entry] | Refused[Entry]]:
+        changes = self._changes(stopped)
+        if contexts is None:
+            entries = (entry for change in changes for entry in change.embed)
+            return embed_in_batches(embedder, entries, _indexed_text, stopped=stopped)
+        # The writer sees to a stop: what it has paid for is still embedded then.
+        return embed_in_batches(embedder, contexts.write(changes, stopped), _indexed_text, window=CONTEXT_WINDOW)
+
+    def _changes(self, stopped: Callable[[], bool]) -> Iterator[Change]:
         for change in self._scan.changes():
             if stopped():
                 raise KeyboardInterrupt
             self._reused += change.reuse
             if len(self._reused) >= WRITE_ROWS:
-                self.write_reused()
+                self._write_reused()
             self._queued += len(change.embed)
-            yield from change.embed
+            yield change
         self._all_read = True
 
-    def store(self, embedded: Embedded[Entry]) -> None:
+    def _store(self, embedded: Embedded[Entry]) -> None:
         """Store a batch that returned; later chunks with the same content use its vectors."""
         if self.collection is None:
             self.collection = self._create(embedded.vectors.shape[1])
@@ -143,22 +198,37 @@ class _Run:
         self._stored += len(embedded.items)
         self._report(Progress("embedding", self._stored, self._queued if self._all_read else None, "chunks"))
 
-    def write_reused(self) -> None:
+    def _write_reused(self) -> None:
         """Store the chunks whose vectors are known, with those."""
         reused, self._reused = self._reused, []
         for start in range(0, len(reused), WRITE_ROWS):
             part = reused[start : start + WRITE_ROWS]
-            self.writer().upsert(part, self._known_vectors(part))
+            ids = [self._scan.has_vector[content_of(entry.chunk.id)] for entry in part]
+            self.writer().upsert(self._with_known_contexts(part, ids), self._known_vectors(ids))
 
     def writer(self) -> Writer:
         """The writer, opened with the first change."""
         if self._writer is None:
             assert self.collection is not None
             self._writer = self._stack.enter_context(self.collection.writing())
+            self._writer.describe(splitter=self._splitter.fingerprint, contextual=contextual_model(self._splitter))
         return self._writer
 
-    def _known_vectors(self, entries: list[Entry]) -> Vectors:
+    def _with_known_contexts(self, entries: list[Entry], ids: list[str]) -> list[Entry]:
+        if not contextual_model(self._splitter):
+            return entries
         assert self.collection is not None
-        ids = [self._scan.has_vector[content_of(entry.chunk.id)] for entry in entries]
+        contexts = self.collection.contexts(sorted(set(ids)))
+        return [
+            replace(entry, chunk=replace(entry.chunk, context=contexts[id]))
+            for entry, id in zip(entries, ids, strict=True)
+        ]
+
+    def _known_vectors(self, ids: list[str]) -> Vectors:
+        assert self.collection is not None
         vectors = self.collection.vectors(sorted(set(ids)))
         return np.stack([vectors[id] for id in ids])
+
+
+def _indexed_text(entry: Entry) -> str:
+    return entry.chunk.indexed_text

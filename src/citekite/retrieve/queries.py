@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import regex
 
-from citekite.answer.generate import whole_reply
+from citekite.answer.generate import complete
 from citekite.answer.prompt import neutralise
 from citekite.errors import EndpointError, SettingsError
 from citekite.ports import Generator, Message
@@ -69,18 +69,18 @@ def expand(question: str, expansion: QueryExpansion, generator: Generator | None
         Message("user", f"<question>\n{neutralise(question)}\n</question>"),
     ]
     try:
-        reply, usage = whole_reply(generator, messages)
+        reply = complete(generator, messages)
     except EndpointError as error:
         logger.warning("query expansion failed: %s", error)
         return Queries((question,), notes=(f"The question was searched for without expansion: {error}",))
     if expansion == "hyde":
-        found = Queries((question,), passage=reply.strip(), usage=usage)
+        found = Queries((question,), passage=reply.text.strip(), usage=reply.usage)
     else:
-        found = Queries((question, *phrasings(reply, question)), usage=usage)
+        found = Queries((question, *phrasings(reply.text, question)), usage=reply.usage)
     if found.passage or len(found.questions) > 1:
         return found
     note = f"The question was searched for without expansion: the model {generator.model!r} added nothing to it."
-    return Queries((question,), notes=(note,), usage=usage)
+    return Queries((question,), notes=(note,), usage=reply.usage)
 
 
 def phrasings(reply: str, question: str) -> Sequence[str]:

@@ -125,6 +125,10 @@ class Collection:
         rows = self._get(ids, ("id", schema.DENSE))
         return {id: np.asarray(row[schema.DENSE], dtype=np.float32) for id, row in rows.items()}
 
+    def contexts(self, ids: Sequence[str]) -> dict[str, str]:
+        """The stored contexts by chunk id."""
+        return {id: row["context"] for id, row in self._get(ids, ("id", "context")).items()}
+
     def states(self, roots: Sequence[str]) -> dict[str, DocumentState]:
         """What is stored of each source that starts with one of `roots` (a superset of what lies below them)."""
         states: dict[str, DocumentState] = {}
@@ -291,11 +295,12 @@ class Writer:
             if self._index is not None:
                 self._index.remove(part)
 
-    def set_splitter(self, fingerprint: str) -> None:
-        """Record the splitter that was used last."""
-        if fingerprint != self._record.splitter:
+    def describe(self, *, splitter: str, contextual: str) -> None:
+        """Record how chunks are made from now on; before they are written, so that a killed run is continued alike."""
+        described = replace(self._record, splitter=splitter, contextual=contextual)
+        if described != self._record:
+            self._record = described
             self._start()
-            self._record = replace(self._record, splitter=fingerprint)
 
     def finish(self) -> None:
         """Flush, once for the whole job, and bring the index beside the database up to date."""

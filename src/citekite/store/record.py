@@ -18,6 +18,7 @@ class CollectionRecord:
 
     `version` changes with every write, so that an index derived from the collection can tell whether it is current.
     `english_chunks` of `counted_chunks` sampled chunks looked English: the weight of the lexical leg depends on it.
+    `contextual` is the chat model that writes the contexts of its chunks, empty where they have none.
     `lexical_weight`, `k` and `abstain_threshold` are what tuning on questions about the collection found better than
     the defaults, None where nothing did.
     """
@@ -30,6 +31,7 @@ class CollectionRecord:
     version: str = ""
     english_chunks: int = 0
     counted_chunks: int = 0
+    contextual: str = ""
     lexical_weight: float | None = None
     k: int | None = None
     abstain_threshold: float | None = None
