@@ -28,6 +28,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "pure stages",
         (
             "answer.cite",
+            "answer.deep_prompt",
             "answer.extract",
             "answer.prompt",
             "answer.sentences",

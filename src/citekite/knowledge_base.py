@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -14,6 +14,7 @@ from citekite.models import Models
 from citekite.settings import Settings, load_settings
 from citekite.types import (
     Answer,
+    Chunk,
     DocumentSummary,
     Done,
     Event,
@@ -115,7 +116,7 @@ class KnowledgeBase:
             collection = self._find()
             splitter, contexts = self._splitter(self._embedder(collection), collection, report)
             scan = self._scan(sources, collection, splitter, report)
-            prices = Prices(self.settings.embedding_price, self.settings.prompt_price, self.settings.completion_price)
+            prices = Prices.from_settings(self.settings)
             return plan(scan, prune=prune, prices=prices, contextual=contexts is not None)
 
     def search(
@@ -123,8 +124,8 @@ class KnowledgeBase:
     ) -> list[Hit]:
         """The `k` best chunks for a question, best first, of the documents that the filter admits.
 
-        A text that stands in several places is one hit, with the other places in its `others`. `filter` is a `Filter`, or
-        a Milvus expression over the fields source, title, ordinal, page, headings, text, metadata. Raises
+        A text that stands in several places is one hit, with the other places in its `others`. `filter` is a `Filter`,
+        or a Milvus expression over the fields source, title, ordinal, page, headings, text, metadata. Raises
         `UnknownCollection` before the first sync and `FilterError` for a filter that cannot be used.
         """
         return list(self.retrieve(question, k=k, filter=filter, mode=mode).hits)
@@ -147,13 +148,15 @@ class KnowledgeBase:
         filter: str | Filter = "",
         mode: Mode | None = None,
         history: Sequence[Turn] = (),
+        deep: bool = False,
     ) -> Answer:
         """The answer to a question from the documents, with citations; see `ask_stream` for the events of it.
 
         With a chat model it is written from the passages, without one it is made of their best sentences. `history`
-        holds the turns before, for a question that follows up on them.
+        holds the turns before, for a question that follows up on them. `deep` lets the model split the question and
+        search in rounds, within the budget of the `deep_` settings.
         """
-        for event in self.ask_stream(question, k=k, filter=filter, mode=mode, history=history):
+        for event in self.ask_stream(question, k=k, filter=filter, mode=mode, history=history, deep=deep):
             if isinstance(event, Done):
                 return event.answer
             if isinstance(event, Failed):
@@ -168,18 +171,29 @@ class KnowledgeBase:
         filter: str | Filter = "",
         mode: Mode | None = None,
         history: Sequence[Turn] = (),
+        deep: bool = False,
     ) -> Iterator[Event]:
-        """The events of an answer: Retrieved, then Delta and Cited, then Done or Failed.
+        """The events of an answer: Step (when `deep`), Retrieved, then Delta and Cited, then Done or Failed.
 
         Closing the iterator ends the model's request.
         """
+        from citekite.answer.deep import Budget, respond_deep
         from citekite.answer.respond import respond, standalone_question
         from citekite.retrieve.expand import places_beside
 
+        def beside(hits: Sequence[Hit]) -> list[Chunk]:
+            return self._collection().at(places_beside(hits))
+
+        search = partial(self.retrieve, k=k, filter=filter, mode=mode)
         try:
-            standalone, usage = standalone_question(question, history, self._models.generator)
-            found = self.retrieve(standalone, k=k, filter=filter, mode=mode)
-            neighbours = self._collection().at(places_beside(found.hits))
+            generator = self._models.generator
+            standalone, usage = standalone_question(question, history, generator)
+            if deep:
+                budget = Budget.from_settings(self.settings)
+                yield from respond_deep(question, standalone, search, beside, generator, budget, usage=usage)
+                return
+            found = search(standalone)
+            neighbours = beside(found.hits)
         except CitekiteError as error:
             yield Failed(error)
             return
@@ -187,7 +201,7 @@ class KnowledgeBase:
             question,
             standalone,
             found,
-            self._models.generator,
+            generator,
             context_tokens=self.settings.context_tokens,
             neighbours=neighbours,
             usage=usage,
@@ -317,15 +331,10 @@ class KnowledgeBase:
         self, embedder: Embedder, collection: Collection | None, report: Callable[[Progress], None]
     ) -> tuple[Splitter, ContextWriter | None]:
         """The splitter, and what writes contexts for its chunks in a contextual collection."""
-        from citekite.ingest.context_writer import ContextWriter
-        from citekite.ingest.contextual import make_contextual_splitter
-        from citekite.ingest.split import make_splitter
+        from citekite.ingest.context_writer import splitter_and_contexts
 
         generator = self._models.context_model(collection.record if collection else None)
-        if generator is None:
-            return make_splitter(self.settings, embedder.max_tokens), None
-        splitter = make_contextual_splitter(self.settings, embedder.max_tokens, generator.model)
-        return splitter, ContextWriter(generator, splitter, concurrency=self.settings.concurrency, report=report)
+        return splitter_and_contexts(self.settings, embedder.max_tokens, generator, report)
 
     def _scan(
         self,

@@ -162,13 +162,29 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a deep answer, in a round (from 1).
+
+    `plan` has the queries that the question was split into, `search` those that were searched and the number of `new`
+    passages, `assess` what the model says is missing (nothing: it is empty) and to be searched, `stop` why it ended.
+    """
+
+    kind: Literal["plan", "search", "assess", "stop"]
+    round: int
+    text: str = ""
+    queries: tuple[str, ...] = ()
+    new: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """An answer with its grounds; `str(answer)` is the text followed by the list of its sources.
 
     `dropped_markers` counts citation markers that pointed at no passage, `notes` are remarks for the reader (no model
     configured, answer cut short), `model` is empty for an extractive answer, `standalone` is the question that was
     searched for (it differs from `question` for a follow-up in a conversation). `claims` are the sentences of the text,
-    each checked against what it cites; `confidence` (0 to 1) is the estimate that the passages answer the question.
+    each checked against what it cites; `confidence` (0 to 1) is the estimate that the passages answer the question;
+    `steps` are those of a deep answer.
     """
 
     question: str
@@ -184,6 +200,7 @@ class Answer:
     notes: tuple[str, ...] = ()
     claims: tuple[Claim, ...] = ()
     confidence: float | None = None
+    steps: tuple[Step, ...] = ()
 
     def __str__(self) -> str:
         lines = [self.text, *self.notes]
@@ -205,7 +222,8 @@ def describe_location(chunk: Chunk, line: int | None = None) -> str:
     return f"{headings}, {place}" if headings else place
 
 
-# Events of one answer, in the order in which they come: Retrieved, then Delta and Cited mixed, then Done or Failed.
+# Events of one answer, in the order in which they come: of a deep one Step, Retrieved, then Delta and Cited mixed, then
+# Done or Failed.
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +269,7 @@ class Failed:
     partial: str = ""
 
 
-Event = Retrieved | Delta | Cited | Done | Failed
+Event = Step | Retrieved | Delta | Cited | Done | Failed
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -66,14 +66,22 @@ class Reply:
     finish_reason: str | None
 
 
-def complete(generator: Generator, messages: Sequence[Message]) -> Reply:
-    """The reply to `messages`, waited for as a whole; raises `EndpointError`."""
+def _never() -> bool:
+    return False
+
+
+def complete(generator: Generator, messages: Sequence[Message], *, until: Callable[[], bool] = _never) -> Reply:
+    """The reply to `messages`, waited for as a whole; when `until()` turns true it is what has come. Raises
+    `EndpointError`.
+    """
     text, usage, reason = "", Usage(), None
     with closing_stream(generator.stream(messages)) as stream:
         for piece in stream:
             text += piece.text
             usage = piece.usage or usage
             reason = piece.finish_reason or reason
+            if until():
+                break
     return Reply(text, usage, reason)
 
 

@@ -98,11 +98,14 @@ def pack(hits: Sequence[Hit], budget_tokens: int, neighbours: Sequence[Chunk] = 
 
 def answer_messages(question: str, passages: Sequence[Hit]) -> list[Message]:
     """The messages that ask for an answer to `question` from `passages`, which are numbered from 1."""
+    user = f"{quoted(passages)}\n<question>\n{neutralise(question)}\n</question>"
+    return [Message("system", _SYSTEM), Message("user", user)]
+
+
+def quoted(passages: Sequence[Hit]) -> str:
+    """The passages as a prompt shows them, numbered from 1."""
     context = "\n".join(_passage(number, hit) for number, hit in enumerate(passages, 1))
-    return [
-        Message("system", _SYSTEM),
-        Message("user", f"<context>\n{context}\n</context>\n<question>\n{neutralise(question)}\n</question>"),
-    ]
+    return f"<context>\n{context}\n</context>"
 
 
 def rewrite_messages(question: str, history: Sequence[Turn]) -> list[Message]:

@@ -28,7 +28,6 @@ from citekite.types import (
     Usage,
 )
 
-
 NO_MODEL = (
     "No model is configured, so these are sentences of the documents. "
     "Set FIREWORKS_API_KEY, or --base-url and --model, for a written answer."

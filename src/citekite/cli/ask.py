@@ -10,10 +10,10 @@ import typer
 
 from citekite.cli import show
 from citekite.cli.filters import takes_filter
-from citekite.cli.options import ANSWER, CHAT, EMBED, ENDPOINT, RETRIEVE, STORE, takes_settings
+from citekite.cli.options import ANSWER, CHAT, DEEP, EMBED, ENDPOINT, RETRIEVE, STORE, takes_settings
 from citekite.errors import EndpointError, SettingsError, status_of
 from citekite.retrieve.filter import Filter
-from citekite.types import Answer, Delta, Done, Failed, Retrieved, Turn
+from citekite.types import Answer, Delta, Done, Failed, Retrieved, Step, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,17 +53,24 @@ def search(
         print("\n".join(map(show.show_hit, hits)).rstrip())
 
 
-@takes_settings(*ANSWER, *RETRIEVE, *STORE, *EMBED, *ENDPOINT)
+@takes_settings(*ANSWER, *DEEP, *RETRIEVE, *STORE, *EMBED, *ENDPOINT)
 @takes_filter
-def ask(arguments: dict[str, Any], question: Question, filter: Filter, as_json: AsJson = False) -> None:
+def ask(
+    arguments: dict[str, Any],
+    question: Question,
+    filter: Filter,
+    deep: Annotated[bool, typer.Option("--deep", help="Split the question and search in rounds first.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Answer a question from the documents, with citations."""
     from citekite.knowledge_base import KnowledgeBase
 
     with KnowledgeBase(**arguments) as kb:
+        events = kb.ask_stream(question, filter=filter, deep=deep)
         if as_json:
-            _print_json(question, kb.ask_stream(question, filter=filter))
+            _print_json(question, events)
         else:
-            _print_stream(kb.ask_stream(question, filter=filter))
+            _print_stream(events)
 
 
 @takes_settings(*ANSWER, *RETRIEVE, *STORE, *EMBED, *ENDPOINT)
@@ -89,13 +96,16 @@ def chat(arguments: dict[str, Any], filter: Filter) -> None:
 
 
 def _print_stream(events: Iterator[Event]) -> Answer:
-    """Print an answer as it comes, then its notes and sources."""
+    """Print an answer as it comes, then its notes and sources; the steps before it go to standard error."""
     queries: tuple[str, ...] = ()
     for event in events:
         if isinstance(event, Retrieved):
             queries = event.queries
         elif isinstance(event, Delta):
             print(event.text, end="", flush=True)
+        elif isinstance(event, Step):
+            if line := show.show_step(event):
+                print(show.dim(line, sys.stderr), file=sys.stderr, flush=True)
         elif isinstance(event, Failed):
             if event.partial:
                 print("\n(the answer stops here)")

@@ -6,9 +6,9 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from citekite.types import Answer, Chunk, Citation, Hit, describe_location
+from citekite.types import Answer, Chunk, Citation, Hit, Step, describe_location
 
 
 def hit_json(hit: Hit) -> dict[str, Any]:
@@ -36,6 +36,7 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "dropped_markers": answer.dropped_markers,
         "unverified_quotes": list(answer.unverified_quotes),
         "notes": list(answer.notes),
+        "steps": [asdict(step) for step in answer.steps],
     }
 
 
@@ -86,6 +87,20 @@ def _also(chunk: Chunk, line: int) -> str:
     return dim(f"    also in {near(describe_location(chunk, line), chunk.source)}")
 
 
+def show_step(step: Step) -> str:
+    """A step of a deep answer in a line; empty where there is nothing to say."""
+    queries = " | ".join(step.queries)
+    if step.kind == "search":
+        return (
+            f"round {step.round}: {counted(len(step.queries), 'question')} searched, {counted(step.new, 'new passage')}"
+        )
+    if step.kind == "plan":
+        return f"plan: {queries}"
+    if step.kind == "assess":
+        return "; ".join(filter(None, (step.text and f"missing: {step.text}", queries and f"to search: {queries}")))
+    return step.text
+
+
 def counted(count: int, noun: str) -> str:
     """A number and what it counts.
 
@@ -105,12 +120,12 @@ def bold(text: str) -> str:
     return _styled(text, "1")
 
 
-def dim(text: str) -> str:
-    return _styled(text, "2")
+def dim(text: str, stream: TextIO | None = None) -> str:
+    return _styled(text, "2", stream)
 
 
-def _styled(text: str, code: str) -> str:
-    plain = not sys.stdout.isatty() or "NO_COLOR" in os.environ
+def _styled(text: str, code: str, stream: TextIO | None = None) -> str:
+    plain = not (stream or sys.stdout).isatty() or "NO_COLOR" in os.environ
     return text if plain else f"\x1b[{code}m{text}\x1b[0m"
 
 

@@ -10,10 +10,12 @@ from queue import Empty, SimpleQueue
 
 from citekite.answer.generate import Reply, complete, empty_reply
 from citekite.errors import CitekiteError, EndpointDenied, EndpointError, ModelNotFound
-from citekite.ingest.contextual import ContextualSplitter, clean_context, plain_chunk, prompts
+from citekite.ingest.contextual import ContextualSplitter, clean_context, make_contextual_splitter, plain_chunk, prompts
 from citekite.ingest.plan import Change, version_of
 from citekite.ingest.scan import Scan
-from citekite.ports import Generator, Message, Reporter
+from citekite.ingest.split import make_splitter
+from citekite.ports import Generator, Message, Reporter, Splitter
+from citekite.settings import Settings
 from citekite.store.collection import Entry
 from citekite.types import Failure, Progress, Usage
 
@@ -32,6 +34,16 @@ class _Task:
     entry: Entry
     fallback: Entry
     messages: tuple[Message, ...]
+
+
+def splitter_and_contexts(
+    settings: Settings, max_tokens: int, generator: Generator | None, report: Reporter
+) -> tuple[Splitter, ContextWriter | None]:
+    """The splitter for an embedder that reads `max_tokens`, and the writer of contexts where a model writes them."""
+    if generator is None:
+        return make_splitter(settings, max_tokens), None
+    splitter = make_contextual_splitter(settings, max_tokens, generator.model)
+    return splitter, ContextWriter(generator, splitter, concurrency=settings.concurrency, report=report)
 
 
 class ContextWriter:

@@ -21,6 +21,7 @@ from citekite.ingest.plan import Change
 from citekite.ingest.scan import Scan
 from citekite.ingest.split import content_of
 from citekite.ports import Embedder, Reporter, Splitter, Vectors
+from citekite.settings import Settings
 from citekite.store.collection import WRITE_ROWS, Collection, Entry, Writer
 from citekite.tokens import estimate_tokens
 from citekite.types import Progress, SyncPlan, SyncReport, Usage
@@ -38,6 +39,11 @@ class Prices:
     embedding: float | None = None
     prompt: float | None = None
     completion: float | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Prices:
+        """The prices as the settings have them."""
+        return cls(settings.embedding_price, settings.prompt_price, settings.completion_price)
 
     def of_embedding(self, tokens: int) -> float | None:
         return None if self.embedding is None else tokens * self.embedding / 1_000_000
