@@ -189,12 +189,15 @@ def test_failed_and_empty_replies_leave_the_chunk_without_context_until_the_next
     assert rows(uri) == rows(clean)
 
 
-@pytest.mark.parametrize(("fault", "error"), [(Fault(401), EndpointDenied), (Fault(404), ModelNotFound)])
+@pytest.mark.parametrize(
+    ("fault", "error", "hint"),
+    [(Fault(401), EndpointDenied, "key"), (Fault(404), ModelNotFound, "--contextual with another --model")],
+)
 def test_refused_key_or_missing_model_ends_the_sync_and_what_was_paid_for_is_kept(
-    uri: Path, folder: Path, endpoint: ScriptedEndpoint, fault: Fault, error: type[Exception]
+    uri: Path, folder: Path, endpoint: ScriptedEndpoint, fault: Fault, error: type[Exception], hint: str
 ) -> None:
     endpoint.script("/chat/completions", Fault(kind="slow"), Fault(kind="slow"), fault)
-    with pytest.raises(error):
+    with pytest.raises(error, match=hint):
         sync(uri, folder, endpoint, contextual=True, concurrency=1)
     assert len(contexts(uri)) == 2
     assert all(contexts(uri).values())

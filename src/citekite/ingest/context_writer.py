@@ -154,6 +154,11 @@ class ContextWriter:
             raise outcome
         self._failed_in_a_row += 1
         hopeless = isinstance(outcome, EndpointDenied | ModelNotFound)
+        if isinstance(outcome, ModelNotFound):
+            outcome = ModelNotFound(
+                f"{outcome} It is to write the contexts of this collection: --contextual with another --model lets "
+                "that one write all of them, --no-contextual stores the chunks without."
+            )
         if hopeless or self._failed_in_a_row >= FAILURES_BEFORE_GIVING_UP:
             self._failure = self._failure or outcome
         if self._failure is not None:
