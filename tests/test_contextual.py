@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from citekite.cli.sync import describe_report
 from citekite.errors import EndpointDenied, EndpointUnavailable, ModelNotFound, SettingsError
 from citekite.ingest.contextual import (
     DOCUMENT_TOKENS,
@@ -23,7 +24,7 @@ from citekite.ingest.contextual import (
 from citekite.ingest.split import SectionSplitter
 from citekite.store.milvus import MilvusStore
 from citekite.tokens import estimate_tokens
-from citekite.types import Document, SyncReport
+from citekite.types import Document, SyncReport, Usage
 from commands import citekite
 from scripted_endpoint import Fault, Received, ScriptedEndpoint
 from stored import BIRDS, knowledge_base, rows, write
@@ -234,41 +235,44 @@ def test_reindex_keeps_the_contexts(uri: Path, folder: Path, endpoint: ScriptedE
     assert len(asked(endpoint)) == CHUNKS
 
 
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dict[str, Any]]]:
+    """A folder, and the rows that an undisturbed sync makes of it."""
+    folder = tmp_path_factory.mktemp("many")
+    docs = {f"{n}.md": f"# Bird {n}\n\nText {n}.\n\n## Nest\n\nNest {n}.\n" for n in range(60)}
+    write(folder / "docs", docs)
+    with ScriptedEndpoint(pieces=context_of) as endpoint:
+        sync(folder / "clean.db", folder / "docs", endpoint, contextual=True)
+    return folder / "docs", rows(folder / "clean.db")
+
+
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_kill_and_ctrl_c_keep_what_was_stored(
-    tmp_path: Path, uri: Path, endpoint: ScriptedEndpoint, interrupted: bool
+    uri: Path, many: tuple[Path, dict[str, dict[str, Any]]], endpoint: ScriptedEndpoint, interrupted: bool
 ) -> None:
     """The next run ends equal to a clean one; Ctrl-C loses no context, a kill those that were not embedded yet."""
-    files = {f"{n}.md": f"# Bird {n}\n\nText {n}.\n\n## Nest\n\nNest {n}.\n" for n in range(60)}
-    folder = write(tmp_path / "docs", files)
-    clean = tmp_path / "clean.db"
-    total = sync(clean, folder, endpoint, contextual=True).contexts
-    endpoint.received.clear()
+    folder, clean = many
     endpoint.latency = 0.02
     process = start(uri, folder, "--contextual", **options(endpoint, concurrency=4))
     wait_until(lambda: len(asked(endpoint)) >= 100, process)
     process.terminate() if interrupted else process.kill()
     process.communicate()
-    sent = len(asked(endpoint))
-    assert sent < total, "the end came too late to tell anything"
+    assert len(asked(endpoint)) < len(clean), "the end came too late to tell anything"
     endpoint.latency = 0
     sync(uri, folder, endpoint)
-    assert rows(uri) == rows(clean)
-    wasted = len(asked(endpoint)) - total
+    assert rows(uri) == clean
+    wasted = len(asked(endpoint)) - len(clean)
     assert wasted == 0 if interrupted else wasted <= 64 + 4 * 2
 
 
-def test_command_line_shows_cost_and_contexts(tmp_path: Path, folder: Path, endpoint: ScriptedEndpoint) -> None:
+def test_command_line_shows_requests_and_cost(tmp_path: Path, folder: Path, endpoint: ScriptedEndpoint) -> None:
     chat = ("--base-url", endpoint.base_url, "--model", "kite-1", "--embedder", "static", "--contextual")
-    prices = ("--prompt-price", "1", "--completion-price", "4")
-    dry = citekite(tmp_path, "sync", "docs", "--dry-run", *chat, *prices)
+    dry = citekite(tmp_path, "sync", "docs", "--dry-run", *chat, "--prompt-price", "1", "--completion-price", "4")
     assert re.search(
         r"^contexts   7 requests, about [\d,]+ prompt and 525 completion tokens, cost 0\.\d+$", dry.stdout, re.M
-    )
-    done = citekite(tmp_path, "sync", "docs", *chat)
-    assert "7 contexts written with" in done.stdout
-    none = citekite(tmp_path, "sync", "docs", "--contextual", "--embedder", "static")
-    assert (none.returncode, "no model endpoint" in none.stderr) == (2, True)
+    ), dry
+    report = SyncReport(1, 0, 0, 0, 2, 0, 0, 0, 2, 1.0, contexts=2, context_usage=Usage(1400, 90))
+    assert "2 contexts written with 1,400 prompt and 90 completion tokens" in describe_report(report)
 
 
 # What is asked
