@@ -128,6 +128,7 @@ def test_a_sync_says_what_it_did_and_the_next_one_does_nothing(tmp_path: Path) -
     assert report == {
         **{"new": 0, "changed": 0, "unchanged": 1, "pruned": 1, "added": 0, "updated": 0, "deleted": 1},
         **{"texts": 0, "failures": [], "warnings": []},
+        **{"contexts": 0, "context_usage": {"prompt_tokens": 0, "completion_tokens": 0}},
     }
 
     removed = citekite(tmp_path, "remove", "docs/storage.md")
