@@ -1,14 +1,20 @@
-"""`python -m bench [speed] [quality] [extractive] [context]`: all of them without an argument."""
+"""`python -m bench [NAME ...]`: all of them without an argument."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from bench import context, extractive, quality, speed
+from bench import abstention, context, extractive, quality, speed
 from bench.report import MissingData
 
-BENCHMARKS = {"speed": speed.main, "quality": quality.main, "extractive": extractive.main, "context": context.main}
+BENCHMARKS = {
+    "speed": speed.main,
+    "quality": quality.main,
+    "extractive": extractive.main,
+    "context": context.main,
+    "abstention": abstention.main,
+}
 
 
 def main() -> int:

@@ -27,12 +27,16 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "pure stages",
         (
+            "answer.asked_for",
             "answer.cite",
+            "answer.confidence",
             "answer.deep_prompt",
+            "answer.evidence",
             "answer.extract",
             "answer.prompt",
             "answer.sentences",
             "answer.verify",
+            "answer.wordlists",
             "embed.vectors",
             "ingest.contextual",
             "ingest.pack",

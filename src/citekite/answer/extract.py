@@ -289,3 +289,9 @@ def _holds(kind: str, sentence: str, question: str) -> bool:
     """Whether a sentence holds a thing of that kind which the question does not name itself."""
     asked = set(_WORD.findall(question.casefold()))
     return any(not asked.issuperset(_WORD.findall(match[0].casefold())) for match in _HOLDS[kind].finditer(sentence))
+
+
+def answers_kind(question: str, text: str) -> bool | None:
+    """Whether a text holds the kind of thing that a question asks for; None where the question names no kind."""
+    kind = _kind_asked_for(question)
+    return None if kind is None else _holds(kind, text, question)
