@@ -245,6 +245,10 @@ class KnowledgeBase:
         """The number of chunks in the collection."""
         return self._collection().count()
 
+    def collection(self) -> Collection:
+        """The opened collection, for what reads its chunks or searches a single leg; raises `UnknownCollection`."""
+        return self._collection()
+
     def remove(self, source: str | Path) -> int:
         """Delete a document, or all documents below a folder or archive; returns how many chunks there were.
 

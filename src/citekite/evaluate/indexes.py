@@ -16,6 +16,7 @@ from typing import Any
 
 from citekite.errors import SourceError
 from citekite.evaluate.dataset import Dataset
+from citekite.evaluate.masked import masked
 from citekite.knowledge_base import KnowledgeBase
 from citekite.settings import Settings
 from citekite.types import Progress
@@ -50,9 +51,9 @@ class Indexes:
 
     @contextmanager
     def open(self, settings: Settings) -> Iterator[KnowledgeBase]:
-        """The knowledge base that answers under these settings."""
-        with self._opened(settings) as kb:
-            yield kb
+        """The knowledge base that answers under these settings, with the headings of questions hidden."""
+        with self._opened(settings) as kb, masked(kb, self._dataset.questions) as shown:
+            yield shown
 
     def _opened(self, settings: Settings) -> KnowledgeBase:
         if self._dataset.corpus:
