@@ -29,6 +29,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+Messages = Sequence[Mapping[str, str]]
 Kind = Literal[
     "status",  # answer with `status`, `headers` and `message`
     "reset",  # close the connection with RST instead of an answer
@@ -92,7 +93,7 @@ class ScriptedEndpoint:
         ignores_base64: bool = False,
         rates: Mapping[int, float] | None = None,
         seed: int = 0,
-        pieces: Sequence[str] | Callable[[str], str] | None = None,
+        pieces: Sequence[str] | Callable[[Messages], Sequence[str] | str] | None = None,
         piece_seconds: float = 0.0,
         rerank_field: str = "data",
     ) -> None:
@@ -222,14 +223,15 @@ class ScriptedEndpoint:
         order = sorted(range(len(scores)), key=lambda index: -scores[index])[: body.get("top_n")]
         return {self.rerank_field: [{"index": index, "relevance_score": scores[index]} for index in order]}
 
-    def answer(self, messages: Sequence[Mapping[str, str]]) -> list[str]:
-        """The scripted pieces, or the words of what they make of the last message; else the beginnings of the first two
-        passages of the prompt, cited; a question that is to be rewritten comes back as it is."""
-        prompt = messages[-1]["content"]
+    def answer(self, messages: Messages) -> list[str]:
+        """The scripted pieces, or what the script makes of the messages (a text comes in words); else the beginnings of
+        the first two passages of the prompt, cited, and a question that is to be rewritten as it is."""
         if callable(self.pieces):
-            return re.findall(r"\s*\S+", self.pieces(prompt))
+            made = self.pieces(messages)
+            return re.findall(r"\s*\S+", made) if isinstance(made, str) else list(made)
         if self.pieces is not None:
             return list(self.pieces)
+        prompt = messages[-1]["content"]
         passages = re.findall(r'<passage number="(\d+)"[^>]*>\s*(.*?)\s*</passage>', prompt, re.DOTALL)[:2]
         question = re.search(r"<question>\s*(.*?)\s*</question>\s*\Z", prompt, re.DOTALL)
         if passages:

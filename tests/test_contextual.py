@@ -26,15 +26,16 @@ from citekite.store.milvus import MilvusStore
 from citekite.tokens import estimate_tokens
 from citekite.types import Document, SyncReport, Usage
 from commands import citekite
-from scripted_endpoint import Fault, Received, ScriptedEndpoint
+from scripted_endpoint import Fault, Messages, Received, ScriptedEndpoint
 from stored import BIRDS, knowledge_base, rows, write
 from test_kill import start, wait_until
 
 CHUNKS = 7
 
 
-def context_of(prompt: str) -> str:
+def context_of(messages: Messages) -> str:
     """A context that tells which document and which chunk were asked about."""
+    prompt = messages[-1]["content"]
     title = re.search(r"<context>\n(.*)\n", prompt)
     chunk = re.search(r"<passage>\n(.*?)\n</passage>", prompt, re.DOTALL)
     assert title

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from citekite.evaluate.compare import Comparison
     from citekite.evaluate.dataset import Dataset
     from citekite.evaluate.indexes import Indexes
+    from citekite.evaluate.judge import JudgeReport
     from citekite.evaluate.run import Report
     from citekite.evaluate.statistics import Difference, Measure
     from citekite.settings import Settings
@@ -41,6 +42,10 @@ Split = Annotated[
 Answers = Annotated[
     bool, typer.Option("--answers/--no-answers", help="Ask the questions too, where answers are known.")
 ]
+Judge = Annotated[
+    str | None,
+    typer.Option("--judge", metavar="MODEL", help="Let this model of the endpoint judge the answers, each twice."),
+]
 Parallel = Annotated[int, typer.Option("--parallel", min=1, max=64, help="Questions under way at once.")]
 IndexFolder = Annotated[
     Path | None,
@@ -61,6 +66,7 @@ def run(
     dataset: DatasetPath,
     split: Split = None,
     answers: Answers = True,
+    judge: Judge = None,
     parallel: Parallel = 1,
     index_folder: IndexFolder = None,
     output: Output = None,
@@ -68,6 +74,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Measure the settings in force: recall, MRR, nDCG, answers, time and cost, with 95 % intervals."""
+    from citekite.answer.generate import make_generator
     from citekite.evaluate.dataset import read_dataset
     from citekite.evaluate.run import evaluate
     from citekite.settings import load_settings
@@ -75,12 +82,13 @@ def run(
     _check_files(output)
     questions = read_dataset(dataset, split=split)
     settings = load_settings(arguments).settings
+    judging = make_generator(settings.model_copy(update={"model": judge})) if judge else None
     with (
         reporting(quiet=quiet) as report,
         _indexes(questions, settings, index_folder, report) as indexes,
         indexes.open(settings) as kb,
     ):
-        found = evaluate(kb, questions, answers=answers, parallel=parallel, report=report)
+        found = evaluate(kb, questions, answers=answers, parallel=parallel, judge=judging, report=report)
     _deliver(found, describe_evaluation(found), output, as_json)
 
 
@@ -180,6 +188,8 @@ def describe_evaluation(report: Report) -> str:
     lines += _table(["stage", "p50", "p95"], stages)
     if report.usage.prompt_tokens or report.cost is not None:
         lines += ["", _spent(report)]
+    if report.judged:
+        lines += ["", *_judged(report.judged)]
     lines += [f"note: {note}" for note in report.notes]
     return "\n".join(lines)
 
@@ -228,6 +238,26 @@ def _searched(report: Report) -> str:
 def _spent(report: Report) -> str:
     cost = f", cost {report.cost:.6f}" if report.cost is not None else ""
     return f"{report.usage.prompt_tokens:,} prompt tokens, {report.usage.completion_tokens:,} completion tokens{cost}"
+
+
+def _judged(found: JudgeReport) -> list[str]:
+    """The verdicts of a judge, beside how far it agrees with itself and with the gold answers."""
+    rows = [
+        ["faithfulness (sentences)", *map(_figure, (found.faithfulness, found.faithfulness_kappa, None))],
+        ["correctness (answers)", *map(_figure, (found.correctness, found.correctness_kappa, found.gold_kappa))],
+    ]
+    head = ["judged", "share", "kappa with itself", "kappa with contains gold"]
+    lines = [
+        f"{counted(found.answers, 'answer')} judged by {found.model}, each twice; --json shows prompts and verdicts"
+    ]
+    lines += _table(head, rows)
+    if problems := sum(bool(one.problem) for one in found.judgements):
+        lines.append(f"the judge's reply could not be read for {counted(problems, 'answer')}")
+    return lines
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _difference(found: Difference) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,11 +12,13 @@ import numpy as np
 
 from citekite.errors import SettingsError
 from citekite.evaluate.dataset import Dataset
+from citekite.evaluate.judge import JudgeReport, judge_answers
 from citekite.evaluate.metrics import ANSWER, DEPTH, RETRIEVAL, answer_scores, import_measures, retrieval_scores
 from citekite.evaluate.question import Question
 from citekite.evaluate.relevance import gold, missing_sources, ranked_items
 from citekite.evaluate.statistics import Array, Measure, measure
 from citekite.knowledge_base import KnowledgeBase
+from citekite.ports import Generator
 from citekite.settings import Settings, without_password
 from citekite.tokens import estimate_tokens
 from citekite.types import Answer, Outcome, Progress, Usage
@@ -58,7 +60,8 @@ class Report:
 
     `settings` are those that differ from the defaults, without secrets, `collection` what was searched; `seconds` has
     a row for each stage of a search, `search` for all of them and `answer` for a whole answer. `cost` is that of the
-    tokens whose price is set, None where no price is. `notes` are remarks on what makes the figures doubtful.
+    tokens whose price is set, None where no price is. `notes` are remarks on what makes the figures doubtful, `judged`
+    is what a model judged of the answers, where one did.
     """
 
     dataset: str
@@ -73,6 +76,7 @@ class Report:
     cost: float | None
     notes: tuple[str, ...]
     rows: tuple[Row, ...] = field(repr=False)
+    judged: JudgeReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,25 +97,27 @@ def evaluate(
     *,
     answers: bool = True,
     parallel: int = 1,
+    judge: Generator | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Report:
     """Search for and ask every question of a set, and score what comes back.
 
-    Questions are asked where the set has gold answers or unanswerable questions, unless `answers` is False;
-    `parallel` of them are under way at once. Retrieval metrics are over the questions that say where their answer
-    stands. An error of a model endpoint ends the evaluation.
+    Questions with gold answers and unanswerable ones are also asked, unless `answers` is False; with a `judge`, all
+    are, and it judges the answers. `parallel` questions are under way at once. Retrieval metrics are over the
+    questions that say where their answer stands. An error of a model endpoint ends the evaluation.
     """
     import_measures()
-    with_answers = answers and any(question.answers or not question.answerable for question in dataset.questions)
-    questions = [question for question in dataset.questions if with_answers or gold(question)]
+    to_ask = {one.id for one in dataset.questions if answers and (judge or one.answers or not one.answerable)}
+    questions = [question for question in dataset.questions if to_ask or gold(question)]
     if not questions:
         raise SettingsError(
             f"nothing of {dataset.name!r} can be measured: without answers, questions need sources or passages"
         )
-    asked = _ask_all(kb, questions, with_answers, parallel, report)
+    asked = _ask_all(kb, questions, to_ask, parallel, report)
     rows = _rows(asked)
     status = kb.status()
     usage = sum((one.usage for one in asked), Usage())
+    answered = [(one.question, one.answer) for one in asked if one.answer]
     return Report(
         dataset=dataset.name,
         settings=changed_settings(kb.settings),
@@ -125,6 +131,7 @@ def evaluate(
         cost=_cost(kb.settings, usage, sum(one.searched_tokens for one in asked)),
         notes=tuple(_notes(kb, questions)),
         rows=rows,
+        judged=judge_answers(answered, judge, report) if judge else None,
     )
 
 
@@ -154,13 +161,13 @@ def _notes(kb: KnowledgeBase, questions: Sequence[Question]) -> Iterator[str]:
 def _ask_all(
     kb: KnowledgeBase,
     questions: Sequence[Question],
-    with_answers: bool,
+    to_ask: Set[str],
     parallel: int,
     report: Callable[[Progress], None],
 ) -> list[_Asked]:
     asked = []
     with ThreadPoolExecutor(parallel) as pool:
-        futures = [pool.submit(_ask, kb, question, with_answers) for question in questions]
+        futures = [pool.submit(_ask, kb, question, question.id in to_ask) for question in questions]
         try:
             for future in futures:
                 asked.append(future.result())
@@ -176,7 +183,7 @@ def _ask(kb: KnowledgeBase, question: Question, with_answer: bool) -> _Asked:
     found = kb.retrieve(question.text, k=CHUNKS)
     seconds = {**found.seconds, "search": time.perf_counter() - started}
     answer = None
-    if with_answer and (question.answers or not question.answerable):
+    if with_answer:
         started = time.perf_counter()
         answer = kb.ask(question.text)
         seconds["answer"] = time.perf_counter() - started
