@@ -228,6 +228,7 @@ class KnowledgeBase:
             embedder=record.embedder,
             dimension=record.dimension,
             splitter=record.splitter,
+            tuned=record.tuned,
         )
 
     def probe_embedder(self) -> tuple[str, int]:
@@ -266,6 +267,13 @@ class KnowledgeBase:
             with collection.writing() as writer:
                 writer.delete(ids)
             return len(ids)
+
+    def set_tuned(
+        self, *, lexical_weight: float | None = None, k: int | None = None, abstain_threshold: float | None = None
+    ) -> None:
+        """Record with the collection what is used where the settings leave it open; None stands for the default."""
+        with self._lock, self._collection().writing() as writer:
+            writer.set_tuned(lexical_weight=lexical_weight, k=k, abstain_threshold=abstain_threshold)
 
     def reindex(self, *, report: Callable[[Progress], None] = _no_report) -> int:
         """Embed every chunk anew with the embedder of the settings, into a new collection that then takes the name.

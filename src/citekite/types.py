@@ -347,7 +347,10 @@ class DocumentSummary:
 
 @dataclass(frozen=True, slots=True)
 class CollectionStatus:
-    """What a collection holds and how it was made; `collections` are all names at the same address."""
+    """What a collection holds and how it was made; `collections` are all names at the same address.
+
+    `tuned` are the settings that `citekite tune` recorded with the collection, by name.
+    """
 
     uri: str
     server: str
@@ -358,6 +361,7 @@ class CollectionStatus:
     embedder: str
     dimension: int
     splitter: str
+    tuned: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

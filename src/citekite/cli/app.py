@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from citekite import __version__
-from citekite.cli import ask, inspect, sync
+from citekite.cli import ask, inspect, sync, tune
 from citekite.cli.evaluate import eval_app
 
 app = typer.Typer(
@@ -43,6 +43,8 @@ for command in (sync.sync, ask.ask, ask.search, ask.chat):
     app.command()(command)
 for command in (inspect.documents, inspect.status, sync.remove, sync.reindex):
     app.command(rich_help_panel="Collection")(command)
+eval_app.command()(tune.questions)
 app.add_typer(eval_app, name="eval", rich_help_panel="Quality")
+app.command(rich_help_panel="Quality")(tune.tune)
 for command in (inspect.config, inspect.doctor):
     app.command(rich_help_panel="Setup")(command)

@@ -55,7 +55,8 @@ def status(arguments: dict[str, Any], as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(asdict(found), ensure_ascii=False, indent=2))
         return
-    for name, value in asdict(found).items():
+    tuned = ", ".join(f"{name} {value:g}" for name, value in found.tuned.items()) or "nothing"
+    for name, value in {**asdict(found), "tuned": tuned}.items():
         shown = ", ".join(value) if isinstance(value, tuple | list) else f"{value:,}" if type(value) is int else value
         print(f"{name.replace('_', ' '):<14} {shown}")
 

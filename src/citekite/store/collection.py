@@ -302,6 +302,11 @@ class Writer:
             self._record = described
             self._start()
 
+    def set_tuned(self, *, lexical_weight: float | None, k: int | None, abstain_threshold: float | None) -> None:
+        """Record what tuning found better than the defaults; None stands for the default."""
+        self._start()
+        self._record = replace(self._record, lexical_weight=lexical_weight, k=k, abstain_threshold=abstain_threshold)
+
     def finish(self) -> None:
         """Flush, once for the whole job, and bring the index beside the database up to date."""
         if not self._started:

@@ -42,6 +42,12 @@ class CollectionRecord:
         """Whether at least half of the chunks that were written looked English (True for an empty collection)."""
         return 2 * self.english_chunks >= self.counted_chunks
 
+    @property
+    def tuned(self) -> dict[str, float]:
+        """What tuning recorded, by the name of the setting."""
+        values = {"lexical_weight": self.lexical_weight, "k": self.k, "abstain_threshold": self.abstain_threshold}
+        return {name: value for name, value in values.items() if value is not None}
+
     def renewed(self) -> CollectionRecord:
         """The same record under a new content version."""
         return replace(self, version=uuid.uuid4().hex)

@@ -1,0 +1,185 @@
+"""Tuning: the weight of the lexical leg, k and the abstention threshold that do best on questions about a collection.
+
+Both legs are searched once for each question; every weight is then a matter of fusing again. A value is kept only where
+cross-validation shows it better than the default (`citekite.evaluate.crossvalidate`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from citekite.answer.confidence import DEFAULT_THRESHOLD, confidence
+from citekite.errors import SettingsError, SourceError
+from citekite.evaluate.crossvalidate import Choice, choose
+from citekite.evaluate.masked import masked
+from citekite.evaluate.metrics import DEPTH as RANKS
+from citekite.evaluate.metrics import import_measures, retrieval_scores
+from citekite.evaluate.question import Question
+from citekite.evaluate.relevance import gold, matches
+from citekite.evaluate.statistics import Array
+from citekite.knowledge_base import KnowledgeBase
+from citekite.ports import Reporter
+from citekite.retrieve.fuse import fuse, ranked
+from citekite.retrieve.search import DEPTH, SearchPlan
+from citekite.types import Chunk, Hit, Leg, Progress
+
+# The weights and thresholds that are tried, beside the default.
+GRID = tuple(round(0.05 * step, 2) for step in range(21))
+MOST_PASSAGES = 20
+# What a further passage costs: to be worth its place in the context it has to find the evidence of one more question in
+# a hundred.
+PASSAGE_COST = 0.01
+# Questions of a kind under which a threshold, or a weight, says more about the questions than about the collection.
+LEAST_QUESTIONS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What tuning chose: `lexical_weight` by nDCG@10, `k` by recall@k less `PASSAGE_COST` for each passage, and
+    `abstain_threshold` by the balanced accuracy of refusing (None where the set has too few questions for it).
+    """
+
+    answerable: int
+    unanswerable: int
+    lexical_weight: Choice
+    k: Choice
+    abstain_threshold: Choice | None
+
+    @property
+    def better(self) -> dict[str, float]:
+        """The values that are better than their defaults, by the name of the setting."""
+        choices = {
+            "lexical_weight": self.lexical_weight,
+            "k": self.k,
+            "abstain_threshold": self.abstain_threshold,
+        }
+        return {name: choice.value for name, choice in choices.items() if choice is not None and choice.is_better}
+
+
+@dataclass(frozen=True, slots=True)
+class _Searched:
+    """A question with what each leg found for it, and the gold ids (or the own id) of each chunk found."""
+
+    question: Question
+    legs: Mapping[str, Mapping[str, Leg]]
+    chunks: Mapping[str, Chunk]
+    items: Mapping[str, tuple[str, ...]]
+
+    def order(self, weight: float) -> list[tuple[str, float]]:
+        return fuse(self.legs, {"dense": 1.0 - weight, "lexical": weight})
+
+    def hits(self, weight: float, k: int) -> list[Hit]:
+        return [
+            Hit(self.chunks[id], score, rank, {name: leg[id] for name, leg in self.legs.items() if id in leg})
+            for rank, (id, score) in enumerate(self.order(weight)[:k], start=1)
+        ]
+
+
+def tune(kb: KnowledgeBase, questions: Sequence[Question], report: Reporter) -> Tuning:
+    """Choose the values on these questions; nothing is written (`KnowledgeBase.set_tuned` does).
+
+    Defaults are those of the collection's embedder and language, whatever was tuned before. The reranker of the
+    settings is not run. Raises `SettingsError` where the settings fuse otherwise, `SourceError` for too few questions,
+    `MissingExtra` without ir-measures.
+    """
+    import_measures()
+    plan = _default_plan(kb)
+    if (count := sum(bool(gold(question)) for question in questions)) < LEAST_QUESTIONS:
+        raise SourceError(
+            f"{count} of the questions name sources or passages that answer them, and tuning needs {LEAST_QUESTIONS}: "
+            "`citekite eval questions` makes more"
+        )
+    with masked(kb, questions) as searched_kb:
+        searched = _search(searched_kb, questions, report)
+    answerable = [one for one in searched if gold(one.question)]
+    unanswerable = [one for one in searched if not one.question.answerable]
+    weights = _with_default(plan.weight)
+    weight = choose(_ndcg(answerable, weights), weights, plan.weight)
+    k = choose(_recall(answerable, weight.used), range(1, MOST_PASSAGES + 1), plan.k)
+    threshold = None
+    if len(unanswerable) >= LEAST_QUESTIONS:
+        thresholds = _with_default(DEFAULT_THRESHOLD)
+        scores = _refusals(searched, thresholds, weight.used, int(k.used))
+        threshold = choose(scores, thresholds, DEFAULT_THRESHOLD)
+    return Tuning(len(answerable), len(unanswerable), weight, k, threshold)
+
+
+def _default_plan(kb: KnowledgeBase) -> SearchPlan:
+    collection = kb.collection()
+    settings = kb.settings.model_copy(update={"lexical_weight": None, "k": None})
+    record = replace(collection.record, lexical_weight=None, k=None)
+    plan = SearchPlan.make(settings, record, has_lexical=collection.has_lexical, k=None, mode=None)
+    if plan.mode != "hybrid" or plan.fusion != "convex":
+        raise SettingsError(
+            f"tuning weighs the two legs of a search against each other, and this one has mode {plan.mode!r} and "
+            f"fusion {plan.fusion!r}: tune with mode 'hybrid' and fusion 'convex'"
+        )
+    return plan
+
+
+def _search(kb: KnowledgeBase, questions: Sequence[Question], report: Reporter) -> list[_Searched]:
+    collection = kb.collection()
+    found = []
+    for done, question in enumerate(questions, start=1):
+        vector = np.asarray(kb.embed(question.text), dtype=np.float32)
+        legs = {
+            "dense": ranked(collection.search_dense(vector, DEPTH, "")),
+            "lexical": ranked(collection.search_lexical(question.text, DEPTH, "")),
+        }
+        chunks = {chunk.id: chunk for chunk in collection.chunks(list({id for leg in legs.values() for id in leg}))}
+        items = {id: tuple(matches(question, chunk)) for id, chunk in chunks.items()}
+        found.append(_Searched(question, legs, chunks, items))
+        report(Progress("searching", done, len(questions), "questions"))
+    return found
+
+
+def _with_default(default: float) -> list[float]:
+    return sorted({*GRID, default})
+
+
+def _ndcg(searched: Sequence[_Searched], weights: Sequence[float]) -> Array:
+    """nDCG@10 of each question by each weight, shape (questions, weights)."""
+    wanted = {one.question.id: gold(one.question) for one in searched}
+    columns = []
+    for weight in weights:
+        scores = retrieval_scores(wanted, {one.question.id: _items(one, weight)[:RANKS] for one in searched})
+        columns.append([scores[one.question.id]["nDCG@10"] for one in searched])
+    return np.array(columns).T
+
+
+def _items(one: _Searched, weight: float) -> list[str]:
+    """The ids of what was found, best first, each once, as `citekite.evaluate.relevance.ranked_items` has them."""
+    items: dict[str, None] = {}
+    for id, _ in one.order(weight):
+        own = id if one.question.passages else one.chunks[id].source
+        items.update(dict.fromkeys(one.items[id] or (own,)))
+    return list(items)
+
+
+def _recall(searched: Sequence[_Searched], weight: float) -> Array:
+    """Recall of each question in its first 1 to `MOST_PASSAGES` chunks, less what the passages cost."""
+    rows = []
+    for one in searched:
+        wanted, found = gold(one.question), set[str]()
+        row = []
+        order = [id for id, _ in one.order(weight)[:MOST_PASSAGES]]
+        for k in range(1, MOST_PASSAGES + 1):
+            found.update(one.items[order[k - 1]] if k <= len(order) else ())
+            row.append(len(found) / len(wanted) - PASSAGE_COST * k)
+        rows.append(row)
+    return np.array(rows)
+
+
+def _refusals(searched: Sequence[_Searched], thresholds: Sequence[float], weight: float, k: int) -> Array:
+    """Whether each threshold answers or refuses a question rightly, weighted so that the mean is balanced accuracy.
+
+    A question with an answer is to be answered, one without to be refused, and both kinds count alike in all.
+    """
+    answerable = np.array([one.question.answerable for one in searched])
+    sure = np.array([confidence(one.question.text, one.hits(weight, k)) for one in searched])
+    right = (sure[:, None] >= np.asarray(thresholds)) == answerable[:, None]
+    share = np.where(answerable, answerable.mean(), 1 - answerable.mean())
+    return np.asarray(right / (2 * share[:, None]), dtype=float)
