@@ -175,7 +175,9 @@ def test_another_model_writes_anew_only_when_contexts_are_asked_for(
 def test_failed_and_empty_replies_leave_the_chunk_without_context_until_the_next_sync(
     uri: Path, tmp_path: Path, folder: Path, endpoint: ScriptedEndpoint
 ) -> None:
-    endpoint.pieces = lambda prompt: "" if "Red kite\n" in prompt.split("<passage>")[1] else context_of(prompt)
+    endpoint.pieces = lambda messages: (
+        "" if "Red kite\n" in messages[-1]["content"].split("<passage>")[1] else context_of(messages)
+    )
     endpoint.script("/chat/completions", Fault(500))
     report = sync(uri, folder, endpoint, contextual=True, concurrency=1)
     assert (report.contexts, report.texts, len(report.warnings), report.failures) == (CHUNKS - 2, CHUNKS, 2, ())
