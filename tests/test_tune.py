@@ -18,7 +18,7 @@ from citekite.cli.app import app
 from citekite.errors import SettingsError, SourceError
 from citekite.evaluate.dataset import read_dataset, write_questions
 from citekite.evaluate.question import Question
-from citekite.evaluate.tune import PASSAGE_COST, Tuning, tune
+from citekite.evaluate.tune import LEAST_PASSAGES, PASSAGE_COST, Tuning, tune
 from citekite.retrieve.search import SearchPlan
 from citekite.settings import Settings
 from citekite.store.lexical_index import Version
@@ -87,9 +87,9 @@ def test_a_weight_that_is_better_on_held_out_questions_is_chosen(papers: Knowled
 
 def test_k_weighs_recall_against_the_passages_it_costs(tuning: Tuning) -> None:
     """With the tuned weight the first passage has the evidence, so each further one is a loss."""
-    assert tuning.k.value == 1
+    assert tuning.k.value == LEAST_PASSAGES
     assert tuning.k.is_better
-    assert tuning.k.held_out == pytest.approx(1 - PASSAGE_COST)
+    assert tuning.k.held_out == pytest.approx(1 - LEAST_PASSAGES * PASSAGE_COST)
     assert tuning.k.default_score == pytest.approx(1 - 5 * PASSAGE_COST)
 
 
@@ -216,15 +216,15 @@ def test_tune_records_what_is_better_shows_it_and_goes_back(folder: Path) -> Non
     tried = run("tune", "many.jsonl", "--dry-run", "--json", "-q")
     assert tried.exit_code == 0, tried.output
     shown = json.loads(tried.stdout)
-    assert (shown["recorded"], shown["k"]["value"], shown["better"]) == (False, 1, {"k": 1})
+    assert (shown["recorded"], shown["k"]["value"], shown["better"]) == (False, 3, {"k": 3})
     assert json.loads(run("status", "--json").stdout)["tuned"] == {}
 
-    done = run("tune", "many.jsonl", "-k", "3")
-    assert "k: 5 -> 1" in done.output
-    assert "the setting k = 3 wins" in done.output
+    done = run("tune", "many.jsonl", "-k", "4")
+    assert "k: 5 -> 3" in done.output
+    assert "the setting k = 4 wins" in done.output
     assert "lexical_weight: kept the default" in done.output
     assert "abstain_threshold: not tuned" in done.output
-    assert "tuned          k 1" in run("status").output
+    assert "tuned          k 3" in run("status").output
 
     assert run("tune", "--reset").output.startswith("The collection uses the defaults again.")
     assert json.loads(run("status", "--json").stdout)["tuned"] == {}

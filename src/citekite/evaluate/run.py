@@ -102,12 +102,14 @@ def evaluate(
 ) -> Report:
     """Search for and ask every question of a set, and score what comes back.
 
-    Questions with gold answers and unanswerable ones are also asked, unless `answers` is False; with a `judge`, all
-    are, and it judges the answers. `parallel` questions are under way at once. Retrieval metrics are over the
-    questions that say where their answer stands. An error of a model endpoint ends the evaluation.
+    Questions with gold answers are also asked, and all questions where some are unanswerable, unless `answers` is
+    False; with a `judge`, all are, and it judges the answers. `parallel` questions are under way at once. Retrieval
+    metrics are over the questions that say where their answer stands. An error of a model endpoint ends the evaluation.
     """
     import_measures()
-    to_ask = {one.id for one in dataset.questions if answers and (judge or one.answers or not one.answerable)}
+    # Beside unanswerable questions the others are asked too: only so does it show how many were refused wrongly.
+    ask_all = judge or any(not one.answerable for one in dataset.questions)
+    to_ask = {one.id for one in dataset.questions if answers and (ask_all or one.answers)}
     questions = [question for question in dataset.questions if to_ask or gold(question)]
     if not questions:
         raise SettingsError(

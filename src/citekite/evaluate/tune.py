@@ -28,10 +28,11 @@ from citekite.types import Chunk, Hit, Leg, Progress
 
 # The weights and thresholds that are tried, beside the default.
 GRID = tuple(round(0.05 * step, 2) for step in range(21))
-MOST_PASSAGES = 20
+# A set names one passage for most questions; a user's question may need two, and be worded so that they come third.
+LEAST_PASSAGES, MOST_PASSAGES = 3, 20
 # What a further passage costs: to be worth its place in the context it has to find the evidence of one more question in
-# a hundred.
-PASSAGE_COST = 0.01
+# five hundred.
+PASSAGE_COST = 0.002
 # Questions of a kind under which a threshold, or a weight, says more about the questions than about the collection.
 LEAST_QUESTIONS = 20
 
@@ -98,7 +99,7 @@ def tune(kb: KnowledgeBase, questions: Sequence[Question], report: Reporter) -> 
     unanswerable = [one for one in searched if not one.question.answerable]
     weights = _with_default(plan.weight)
     weight = choose(_ndcg(answerable, weights), weights, plan.weight)
-    k = choose(_recall(answerable, weight.used), range(1, MOST_PASSAGES + 1), plan.k)
+    k = choose(_recall(answerable, weight.used), range(LEAST_PASSAGES, MOST_PASSAGES + 1), plan.k)
     threshold = None
     if len(unanswerable) >= LEAST_QUESTIONS:
         thresholds = _with_default(DEFAULT_THRESHOLD)
@@ -160,7 +161,7 @@ def _items(one: _Searched, weight: float) -> list[str]:
 
 
 def _recall(searched: Sequence[_Searched], weight: float) -> Array:
-    """Recall of each question in its first 1 to `MOST_PASSAGES` chunks, less what the passages cost."""
+    """Recall of each question in its first `LEAST_PASSAGES` to `MOST_PASSAGES` chunks, less what the passages cost."""
     rows = []
     for one in searched:
         wanted, found = gold(one.question), set[str]()
@@ -169,7 +170,7 @@ def _recall(searched: Sequence[_Searched], weight: float) -> Array:
         for k in range(1, MOST_PASSAGES + 1):
             found.update(one.items[order[k - 1]] if k <= len(order) else ())
             row.append(len(found) / len(wanted) - PASSAGE_COST * k)
-        rows.append(row)
+        rows.append(row[LEAST_PASSAGES - 1 :])
     return np.array(rows)
 
 
