@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import abstention, context, extractive, quality, speed
+from bench import abstention, claims, context, extractive, quality, speed
 from bench.report import MissingData
 
 BENCHMARKS = {
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "extractive": extractive.main,
     "context": context.main,
     "abstention": abstention.main,
+    "claims": claims.main,
 }
 
 

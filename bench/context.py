@@ -15,8 +15,10 @@ from pathlib import Path
 from bench.extractive import DATA_SET, PASSAGES, read_questions
 from bench.report import Result, data, table
 from citekite import KnowledgeBase
-from citekite.answer.extract import extract, relevant
+from citekite.answer.confidence import confidence
+from citekite.answer.extract import extract
 from citekite.answer.prompt import passage_tokens
+from citekite.answer.respond import NOTHING_NEAR
 from citekite.settings import Settings
 from citekite.types import Hit, Retrieved
 
@@ -40,7 +42,8 @@ def figures(asked: Sequence[tuple[str, Sequence[str], Sequence[Hit], Sequence[Hi
     for question, gold, hits, passages in asked:
         held += any(wanted in hit.chunk.text for hit in passages for wanted in gold)
         tokens += sum(map(passage_tokens, passages))
-        text = " ".join(sentence.text for sentence in extract(question, passages)) if relevant(question, hits) else ""
+        shown = extract(question, passages) if confidence(question, hits) >= NOTHING_NEAR else []
+        text = " ".join(sentence.text for sentence in shown)
         answered += any(wanted in text for wanted in gold)
     return Figures(held / len(asked), answered / len(asked), tokens / len(asked))
 

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from bench.report import Result, data, table
 from citekite import KnowledgeBase
-from citekite.answer.extract import extract, relevant
+from citekite.answer.confidence import DEFAULT_THRESHOLD, confidence
+from citekite.answer.extract import extract
+from citekite.answer.respond import NOTHING_NEAR
 from citekite.settings import Settings
 from citekite.types import Hit
 
@@ -23,7 +25,7 @@ PASSAGES = 5
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Shares of all questions: a gold answer in the passages, in the answer, and no answer given."""
+    """Shares of all questions: a gold answer in the passages, in what is shown, and outcome `no_evidence`."""
 
     questions: int
     retrieved: float
@@ -32,15 +34,16 @@ class Figures:
 
 
 def measure(questions: Iterable[tuple[str, Sequence[str]]], search: Callable[[str], Sequence[Hit]]) -> Figures:
-    """The figures over questions with their gold answers; a refused question counts as not answered."""
+    """The figures over questions with their gold answers; where no sentence is shown, there is no answer."""
     total = retrieved = answered = refused = 0
     for question, gold in questions:
         hits = search(question)
         total += 1
         retrieved += any(wanted in hit.chunk.text for hit in hits for wanted in gold)
-        if not relevant(question, hits):
-            refused += 1
-            continue
+        sure = confidence(question, hits)
+        refused += sure < DEFAULT_THRESHOLD
+        if sure < NOTHING_NEAR:
+            continue  # no sentence is shown
         text = " ".join(sentence.text for sentence in extract(question, hits))
         answered += any(wanted in text for wanted in gold)
     return Figures(total, retrieved / total, answered / total, refused / total)

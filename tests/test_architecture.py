@@ -22,8 +22,8 @@ MOST_FUNCTION_LINES = 50
 
 # From the bottom up. A module imports from its own layer and those below; the first prefix that fits names its layer.
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("what flows", ("errors", "types")),
-    ("agreements", ("ports", "settings", "providers", "tokens", "wellformed", "retry", "timing")),
+    ("what flows", ("errors", "types", "wellformed")),
+    ("agreements", ("ports", "settings", "providers", "tokens", "retry", "timing")),
     (
         "pure stages",
         (
@@ -33,8 +33,11 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "answer.deep_prompt",
             "answer.evidence",
             "answer.extract",
+            "answer.inert",
             "answer.prompt",
             "answer.sentences",
+            "answer.quantities",
+            "answer.support",
             "answer.verify",
             "answer.wordlists",
             "embed.vectors",

@@ -16,6 +16,7 @@ from citekite import Answer, Done, Failed, KnowledgeBase, Retrieved, Step
 from citekite.answer.deep import ENOUGH, NOTHING_FOUND, NOTHING_NEW, Budget, respond_deep
 from citekite.answer.deep_prompt import MOST_QUERIES, read_assessment, read_plan
 from citekite.answer.generate import ChatModel
+from citekite.answer.respond import AnswerPlan
 from citekite.cli.show import answer_json
 from citekite.endpoint import Endpoint
 from citekite.errors import EndpointUnavailable, SettingsError, StoreError
@@ -271,7 +272,15 @@ def test_documents_and_queries_stay_quotations() -> None:
     with ScriptedEndpoint(pieces=reply) as server:
         chat = ChatModel(Endpoint(server.base_url, "k", retry_seconds=0), "m")
         found = list(
-            respond_deep("Q?", "Q?", lambda query: Retrieval(hits), no_neighbours, chat, Budget(1, 9000, 9, 2000))
+            respond_deep(
+                "Q?",
+                "Q?",
+                lambda query: Retrieval(hits),
+                no_neighbours,
+                chat,
+                Budget(1, 9000, 9, 2000),
+                AnswerPlan(2000),
+            )
         )
     assert all(prompt.count("</question>") == 1 and prompt.count("<question>") == 1 for prompt in received)
     assert all(prompt.count("</context>") <= 1 for prompt in received)
@@ -287,8 +296,10 @@ def test_remarks_and_tokens_of_the_searches_are_passed_on() -> None:
     with ScriptedEndpoint(pieces=model(plan("other"), SUFFICES)) as server:
         chat = ChatModel(Endpoint(server.base_url, "k", retry_seconds=0), "m")
         budget = Budget(3, 9000, 9, 2000)
-        found = list(respond_deep("Q?", "Q?", search, no_neighbours, chat, budget, usage=Usage(100, 100)))
-        failed = list(respond_deep("fails", "fails", search, no_neighbours, chat, budget))
+        found = list(
+            respond_deep("Q?", "Q?", search, no_neighbours, chat, budget, AnswerPlan(2000), usage=Usage(100, 100))
+        )
+        failed = list(respond_deep("fails", "fails", search, no_neighbours, chat, budget, AnswerPlan(2000)))
     assert answer(found).notes == ("a remark",)
     assert answer(found).usage.completion_tokens >= 100 + 2
     assert isinstance(failed[-1], Failed)

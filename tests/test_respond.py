@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from citekite.answer.generate import ChatModel
 from citekite.answer.prompt import NOT_IN_DOCUMENTS
-from citekite.answer.respond import NO_CITATION, NO_MODEL, respond, standalone_question
+from citekite.answer.respond import NO_CITATION, NO_MODEL, AnswerPlan, respond, standalone_question
 from citekite.endpoint import Endpoint
 from citekite.errors import EndpointReply, EndpointUnavailable, RequestRefused
 from citekite.ports import Generator, Message, Piece
@@ -42,7 +42,7 @@ def connect() -> Iterator[Connect]:
 
 
 def events(generator: Generator | None, hits: Sequence[Hit] = HITS, question: str = QUESTION) -> list[Event]:
-    return list(respond(question, question, Retrieval(tuple(hits)), generator, context_tokens=2000))
+    return list(respond(question, question, Retrieval(tuple(hits)), generator, AnswerPlan(2000)))
 
 
 def answer(found: Sequence[Event]) -> Answer:
@@ -89,14 +89,14 @@ def test_a_model_s_answer_is_streamed_cited_and_counted(connect: Connect) -> Non
 
 def test_the_passages_come_before_the_model_is_asked(connect: Connect) -> None:
     server, model = connect("Yes [1].")
-    stream = respond(QUESTION, QUESTION, Retrieval(HITS), model, context_tokens=2000)
+    stream = respond(QUESTION, QUESTION, Retrieval(HITS), model, AnswerPlan(2000))
     assert next(stream) == Retrieved(HITS, QUESTION)
     assert server.received == []
 
 
 def test_text_arrives_while_the_model_still_writes(connect: Connect) -> None:
     _, model = connect("one ", "two ", "three", seconds=0.05)
-    stream = respond(QUESTION, QUESTION, Retrieval(HITS), model, context_tokens=2000)
+    stream = respond(QUESTION, QUESTION, Retrieval(HITS), model, AnswerPlan(2000))
     assert isinstance(next(stream), Retrieved)
     assert isinstance(next(stream), Delta)
     assert not any(isinstance(event, Done) for event in [next(stream)])
@@ -168,7 +168,7 @@ def test_an_empty_reply_fails_and_says_what_to_do(connect: Connect, pieces: tupl
 
 def test_closing_the_stream_ends_the_request(connect: Connect) -> None:
     server, model = connect(*["word "] * 400, seconds=0.01)
-    stream = respond(QUESTION, QUESTION, Retrieval(HITS), model, context_tokens=2000)
+    stream = respond(QUESTION, QUESTION, Retrieval(HITS), model, AnswerPlan(2000))
     assert isinstance(next(stream), Retrieved)
     assert isinstance(next(stream), Delta)
     stream.close()  # type: ignore[attr-defined]
@@ -197,7 +197,7 @@ class KeptStream:
 
 def test_closing_the_stream_closes_the_model_s() -> None:
     model = KeptStream()
-    stream = respond(QUESTION, QUESTION, Retrieval(HITS), model, context_tokens=2000)
+    stream = respond(QUESTION, QUESTION, Retrieval(HITS), model, AnswerPlan(2000))
     assert isinstance(next(stream), Retrieved)
     assert isinstance(next(stream), Delta)
     assert not model.closed
@@ -212,7 +212,7 @@ def test_blank_lines_before_the_answer_are_left_out(connect: Connect) -> None:
 
 def test_what_rewriting_cost_is_added_to_the_usage(connect: Connect) -> None:
     _, model = connect("Mice [1].")
-    *_, last = respond(QUESTION, QUESTION, Retrieval(HITS), model, context_tokens=2000, usage=Usage(100, 20))
+    *_, last = respond(QUESTION, QUESTION, Retrieval(HITS), model, AnswerPlan(2000), usage=Usage(100, 20))
     assert isinstance(last, Done)
     assert last.answer.usage.completion_tokens == 21
     assert last.answer.usage.prompt_tokens > 100
@@ -221,7 +221,7 @@ def test_what_rewriting_cost_is_added_to_the_usage(connect: Connect) -> None:
 def test_passages_that_do_not_fit_the_budget_are_not_shown(connect: Connect) -> None:
     server, model = connect("Mice [1].")
     long = make_hit("kites " * 2000, rank=3, source="/long.md")
-    assert answer(list(respond(QUESTION, QUESTION, Retrieval((*HITS, long)), model, context_tokens=500))).hits == HITS
+    assert answer(list(respond(QUESTION, QUESTION, Retrieval((*HITS, long)), model, AnswerPlan(500)))).hits == HITS
     assert 'number="3"' not in server.received[0].body["messages"][-1]["content"]
 
 
@@ -307,7 +307,7 @@ def test_without_a_model_a_short_follow_up_is_searched_with_the_question_before(
 
 def test_the_standalone_question_is_the_one_that_is_answered(connect: Connect) -> None:
     server, model = connect("Mice [1].")
-    found = list(respond("And they?", QUESTION, Retrieval(HITS), model, context_tokens=2000))
+    found = list(respond("And they?", QUESTION, Retrieval(HITS), model, AnswerPlan(2000)))
     done = answer(found)
     assert (done.question, done.standalone) == ("And they?", QUESTION)
     assert QUESTION in server.received[0].body["messages"][-1]["content"]

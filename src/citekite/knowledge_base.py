@@ -178,7 +178,7 @@ class KnowledgeBase:
         Closing the iterator ends the model's request.
         """
         from citekite.answer.deep import Budget, respond_deep
-        from citekite.answer.respond import respond, standalone_question
+        from citekite.answer.respond import AnswerPlan, respond, standalone_question
         from citekite.retrieve.expand import places_beside
 
         def beside(hits: Sequence[Hit]) -> list[Chunk]:
@@ -187,10 +187,11 @@ class KnowledgeBase:
         search = partial(self.retrieve, k=k, filter=filter, mode=mode)
         try:
             generator = self._models.generator
+            plan = AnswerPlan.make(self.settings, self._collection().record)
             standalone, usage = standalone_question(question, history, generator)
             if deep:
                 budget = Budget.from_settings(self.settings)
-                yield from respond_deep(question, standalone, search, beside, generator, budget, usage=usage)
+                yield from respond_deep(question, standalone, search, beside, generator, budget, plan, usage=usage)
                 return
             found = search(standalone)
             neighbours = beside(found.hits)
@@ -202,7 +203,7 @@ class KnowledgeBase:
             standalone,
             found,
             generator,
-            context_tokens=self.settings.context_tokens,
+            plan,
             neighbours=neighbours,
             usage=usage,
         )

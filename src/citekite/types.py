@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from citekite.errors import CitekiteError
+from citekite.wellformed import printable
 
 Mode = Literal["hybrid", "dense", "lexical"]
 Fusion = Literal["convex", "rrf"]
@@ -151,7 +152,8 @@ class Retrieval:
 class Claim:
     """A sentence of an answer, `answer.text[start:end]`, checked against the spans that it cites.
 
-    `numbers` are the citations it makes, `reason` says in words what is missing (empty where it is supported).
+    `numbers` are the citations it makes or, where it makes none, those of the next sentence of its paragraph that does;
+    `reason` says in words what is missing (empty where it is supported).
     """
 
     start: int
@@ -207,7 +209,7 @@ class Answer:
         if self.citations:
             lines += ["", "Sources"]
             lines += [line for citation in self.citations for line in _source_lines(citation)]
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
 
 def _source_lines(citation: Citation) -> list[str]:

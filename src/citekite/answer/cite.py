@@ -86,8 +86,9 @@ class CitationStream:
     def _cite(self, space: str, numbers: Sequence[int], events: list[Delta | Cited]) -> None:
         known = [number for number in numbers if 1 <= number <= self._passages]
         self.dropped += len(numbers) - len(known)
-        if known:
-            self._copy(space, events)
+        # A marker dropped after "!" leaves a space: "![7][x](address)" must not turn into an image.
+        if known or self.text.endswith("!"):
+            self._copy(space if known else " ", events)
         for number in known:
             self.cited.append(Cited(number, len(self.text)))
             events.append(self.cited[-1])
@@ -134,7 +135,7 @@ def resolve(answer_text: str, passages: Sequence[Hit], cited: Sequence[Cited]) -
     """
     sentences = units(answer_text)
     beside: dict[tuple[int, int], set[int]] = {}  # the numbers that each sentence cites
-    spans = [_claim(answer_text, sentences, mark.position) for mark in cited]
+    spans = [sentence_of(answer_text, sentences, mark.position) for mark in cited]
     for mark, span in zip(cited, spans, strict=True):
         beside.setdefault(span, set()).add(mark.number)
     claims: dict[int, list[tuple[str, set[int]]]] = {}
@@ -173,7 +174,7 @@ def _numbers(text: str) -> list[int]:
     return [] if 0 in found and text.strip("^ ") != "0" else list(dict.fromkeys(found))
 
 
-def _claim(text: str, sentences: Sequence[Unit], position: int) -> tuple[int, int]:
+def sentence_of(text: str, sentences: Sequence[Unit], position: int) -> tuple[int, int]:
     """The sentence that a marker at `position` stands for: the one it stands in, or follows."""
     before = MARKER.sub(lambda marker: " " * len(marker[0]), text[:position]).rstrip()
     at = max(len(before) - 1, 0)

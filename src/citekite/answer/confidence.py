@@ -38,18 +38,25 @@ STATEMENT_WEIGHTS = {
 # much is not to be taken for one that asks something else.
 RELATED = 0.3
 # Where refusing has precision and recall above 0.5 on questions that sound as if the passages answered them.
-DEFAULT_THRESHOLD = 0.65
+DEFAULT_THRESHOLD = 0.64
 
 
 def confidence(question: str, hits: Sequence[Hit]) -> float:
-    """The estimated probability (0 to 1) that the passages answer the question; 0 without passages.
+    """The estimated probability (0 to 1) that the passages answer the question; 0 where none of its words stands there.
 
     It is calibrated for two answerable questions to one that only sounds so. The probability that the passages are
     about the subject, and the probability that they then say what is asked, are separate models; the first is
     multiplied in where it is low.
     """
     found = evidence(question, hits)
-    return 0.0 if found is None else min(1.0, related(found) / RELATED) * stated(found)
+    if found is None or found.absent == 1.0:
+        return 0.0
+    return min(1.0, related(found) / RELATED) * stated(found)
+
+
+def threshold(setting: float | None, tuned: float | None) -> float:
+    """The confidence below which there is no answer: the setting, else what the collection was tuned to, else ours."""
+    return next(value for value in (setting, tuned, DEFAULT_THRESHOLD) if value is not None)
 
 
 def related(found: Evidence) -> float:

@@ -18,7 +18,7 @@ from citekite.answer.deep_prompt import (
 )
 from citekite.answer.generate import closing_stream, complete
 from citekite.answer.prompt import pack
-from citekite.answer.respond import NO_USAGE, respond
+from citekite.answer.respond import NO_USAGE, AnswerPlan, respond
 from citekite.errors import CitekiteError, SettingsError
 from citekite.ports import Generator, Message
 from citekite.retrieve.fuse import fuse, ranked
@@ -66,6 +66,7 @@ def respond_deep(
     beside: Beside,
     generator: Generator | None,
     budget: Budget,
+    plan: AnswerPlan,
     *,
     usage: Usage = NO_USAGE,
 ) -> Iterator[Event]:
@@ -97,7 +98,7 @@ def respond_deep(
         standalone,
         found,
         generator,
-        context_tokens=budget.context_tokens,
+        replace(plan, context_tokens=budget.context_tokens),
         neighbours=beside(found.hits),
         usage=usage,
     )

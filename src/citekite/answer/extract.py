@@ -26,10 +26,6 @@ _PASSAGE_WEIGHT = 0.5
 _KIND_WEIGHT = 0.25
 _HEADING_WEIGHT = 2.0
 _POINTER_WEIGHT = 1.0
-# The shares of a question's content words that make it answerable, in one passage and spread over all: that refuses
-# 1.2 % of the English questions that the paragraphs do answer, and 66 % of the same put to 196 pages on another
-# subject.
-_RELEVANT_SHARE, _SPREAD_SHARE = 1 / 3, 2 / 3
 # The longest run of list items that is shown together with the sentence that introduces it, in characters.
 _LIST_CHARACTERS = 600
 
@@ -85,24 +81,6 @@ def extract(question: str, passages: Sequence[Hit], *, sentences: int = 2) -> li
     for place, sentence in enumerate(chosen):
         best.setdefault(sentence.passage_number, place)
     return sorted(chosen, key=lambda sentence: (best[sentence.passage_number], sentence.start))
-
-
-def relevant(question: str, hits: Sequence[Hit]) -> bool:
-    """Whether the passages have to do with the question at all: whether they hold enough of its content words.
-
-    One passage has to hold more than a third of them, or all passages together more than two thirds. Words are compared
-    by stem. A run of a script without spaces is compared by its grams, in all passages together, because most grams of
-    a question are not words. Headings count as text.
-    """
-    wanted = content_words(question)
-    stems = {words[0] for words in wanted if len(words) == 1}
-    held = [set(terms(f"{hit.chunk.title}\n{hit.chunk.indexed_text}")) for hit in hits]
-    together = set().union(*held)
-    if stems:
-        best = max(len(stems & terms_held) for terms_held in (*held, set()))
-        return best > _RELEVANT_SHARE * len(stems) or len(stems & together) > _SPREAD_SHARE * len(stems)
-    grams = {gram for words in wanted for gram in words}
-    return bool(grams) and len(grams & together) > _RELEVANT_SHARE * len(grams)
 
 
 def content_words(text: str) -> list[tuple[str, ...]]:
@@ -289,9 +267,3 @@ def _holds(kind: str, sentence: str, question: str) -> bool:
     """Whether a sentence holds a thing of that kind which the question does not name itself."""
     asked = set(_WORD.findall(question.casefold()))
     return any(not asked.issuperset(_WORD.findall(match[0].casefold())) for match in _HOLDS[kind].finditer(sentence))
-
-
-def answers_kind(question: str, text: str) -> bool | None:
-    """Whether a text holds the kind of thing that a question asks for; None where the question names no kind."""
-    kind = _kind_asked_for(question)
-    return None if kind is None else _holds(kind, text, question)

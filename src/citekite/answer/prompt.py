@@ -47,8 +47,8 @@ _ANSWER_CHARACTERS = 1200
 
 # Tags that this prompt uses, and names that chat templates give to roles.
 _RESERVED = (
-    "context passage question conversation turn answer system user assistant human developer instruction instructions "
-    "sys s think tool tool_call tool_response function_calls start_of_turn end_of_turn"
+    "context passage question statement conversation turn answer system user assistant human developer instruction "
+    "instructions sys s think tool tool_call tool_response function_calls start_of_turn end_of_turn"
 )
 _OPENINGS = "<＜﹤‹〈〈⟨❮❰˂ᐸ≺"
 _TAG = regex.compile(rf"[{_OPENINGS}](?=(?P<inside>[^{_OPENINGS}>＞]*))")

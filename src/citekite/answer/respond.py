@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from citekite.answer.cite import CitationStream, locate, resolve
-from citekite.answer.extract import content_words, extract, readable, relevant
+from citekite.answer.confidence import DEFAULT_THRESHOLD, confidence, threshold
+from citekite.answer.entail import entail
+from citekite.answer.extract import content_words, extract, readable
 from citekite.answer.generate import closing_stream, complete, empty_reply
+from citekite.answer.inert import InertStream, inert
 from citekite.answer.prompt import NOT_IN_DOCUMENTS, answer_messages, pack, rewrite_messages, says_not_in_documents
+from citekite.answer.support import check_claims
 from citekite.answer.verify import unverified_quotes
 from citekite.errors import CitekiteError
 from citekite.ports import Generator
+from citekite.settings import Settings
+from citekite.store.record import CollectionRecord
 from citekite.types import (
     Answer,
     Chunk,
@@ -38,6 +44,10 @@ _CUT_SHORT = {
     "content_filter": "The endpoint's content filter stopped the answer.",
 }
 NO_CITATION = "The answer cites no passage."
+NOT_SURE = "The documents may not answer this question. What comes closest:"
+IMAGES = "{count} of the answer's images stands as text: showing it could send words of the answer to its address."
+# Below this confidence nothing comes close: the passages are about something else.
+NOTHING_NEAR = 0.15
 
 NO_USAGE = Usage()
 
@@ -45,55 +55,63 @@ NO_USAGE = Usage()
 _FOLLOW_UP_WORDS = 3
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerPlan:
+    """How an answer is made: the token budget of its passages, the least confidence of one without a model, and
+    whether the model checks the sentences of its own."""
+
+    context_tokens: int
+    threshold: float = DEFAULT_THRESHOLD
+    verify: bool = False
+
+    @classmethod
+    def make(cls, settings: Settings, record: CollectionRecord) -> AnswerPlan:
+        """The plan by settings, then what the collection's record was tuned to, then defaults."""
+        return cls(
+            settings.context_tokens,
+            threshold(settings.abstain_threshold, record.abstain_threshold),
+            settings.verify == "model",
+        )
+
+
 def respond(
     question: str,
     standalone: str,
     found: Retrieval,
     generator: Generator | None,
+    plan: AnswerPlan,
     *,
-    context_tokens: int,
     neighbours: Sequence[Chunk] = (),
     usage: Usage = NO_USAGE,
 ) -> Iterator[Event]:
     """The events of one answer: `Retrieved`, then `Delta` and `Cited`, then `Done` or `Failed`.
 
     `standalone` is the question that `found` was searched for; `usage` is what rewriting it cost; `neighbours` are
-    chunks that stand beside the hits, by which passages may grow. The texts of the
-    `Delta` events joined are the answer's text. Without a hit the model is not asked; without a model, passages that
-    share too little with the question give no answer. An error of the endpoint becomes `Failed`. Closing the iterator
+    chunks that stand beside the hits, by which passages may grow. The texts of the `Delta` events joined are the
+    answer's text. Without a hit the model is not asked. Without a model, a confidence below the plan's threshold is
+    `no_evidence`; what comes closest is still shown, unless the passages are about something else. An error of the
+    endpoint becomes `Failed`. Closing the iterator
     closes the model's stream.
     """
-    passages = pack(found.hits, context_tokens, neighbours)
+    passages = pack(found.hits, plan.context_tokens, neighbours)
     usage += found.usage
     yield Retrieved(passages, standalone, found.notes, found.queries[1:])
-    with closing_stream(_answered(question, standalone, found, passages, generator, usage)) as events:
-        for event in events:
-            yield _noted(event, found.notes) if isinstance(event, Done) else event
-
-
-def _answered(
-    question: str,
-    standalone: str,
-    found: Retrieval,
-    passages: tuple[Hit, ...],
-    generator: Generator | None,
-    usage: Usage,
-) -> Iterator[Event]:
-    """The events after `Retrieved`."""
     # Judged by the hits: grown passages hold more words of any question, also of one that they do not answer.
-    if not passages or (generator is None and not relevant(standalone, found.hits)):
+    sure = confidence(standalone, found.hits)
+    if not passages or (generator is None and sure < min(NOTHING_NEAR, plan.threshold)):
         yield Delta(NOT_IN_DOCUMENTS)
-        answer = Answer(question, NOT_IN_DOCUMENTS, (), passages, "no_evidence", usage, standalone=standalone)
-        yield Done(answer)
+        events: Iterator[Event] = iter([Done(Answer(question, NOT_IN_DOCUMENTS, (), passages, "no_evidence", usage))])
     elif generator is None:
-        yield from _extracted(question, standalone, passages, usage)
+        events = _extracted(question, standalone, passages, usage, sure=sure >= plan.threshold)
     else:
-        yield from _generated(question, standalone, passages, generator, usage)
-
-
-def _noted(done: Done, notes: tuple[str, ...]) -> Done:
-    """The answer with the remarks on its search in front of its own."""
-    return Done(replace(done.answer, notes=notes + done.answer.notes)) if notes else done
+        events = _generated(question, standalone, passages, generator, usage)
+    with closing_stream(events) as stream:
+        for event in stream:
+            if isinstance(event, Done):
+                notes = (*found.notes, *event.answer.notes)
+                answer = replace(event.answer, standalone=standalone, confidence=sure, notes=notes)
+                event = Done(_verified(answer, generator) if generator and plan.verify else answer)
+            yield event
 
 
 def standalone_question(question: str, history: Sequence[Turn], generator: Generator | None) -> tuple[str, Usage]:
@@ -115,53 +133,72 @@ def standalone_question(question: str, history: Sequence[Turn], generator: Gener
     return (f"{history[-1].question} {question}" if short else question), usage
 
 
-def _extracted(question: str, standalone: str, passages: tuple[Hit, ...], usage: Usage) -> Iterator[Event]:
-    """The events of an answer made of sentences of the passages."""
+def _extracted(
+    question: str, standalone: str, passages: tuple[Hit, ...], usage: Usage, *, sure: bool
+) -> Iterator[Event]:
+    """The events of an answer made of sentences of the passages; where it is not sure to be one, it says so first."""
     text = ""
     spans: dict[int, tuple[int, int]] = {}
+    marks: list[Cited] = []
+    if not sure:
+        text = f"{NOT_SURE}\n\n"
+        yield Delta(text)
     for sentence in extract(standalone, passages):
         number, chunk = sentence.passage_number, passages[sentence.passage_number - 1].chunk
-        shown = readable(sentence.text)
-        between = ("\n\n" if "\n" in shown or "\n" in text else " ") if text else ""
+        shown = inert(readable(sentence.text))
+        between = ("\n\n" if "\n" in shown or "\n" in text else " ") if marks else ""
         piece = f"{between}{shown}" + ("\n" if "\n" in shown else " ")
         marker = f"[{number}]"
-        yield from (Delta(piece), Cited(number, len(text) + len(piece)), Delta(marker))
+        marks.append(Cited(number, len(text) + len(piece)))
+        yield from (Delta(piece), marks[-1], Delta(marker))
         text += piece + marker
         start, end = spans.setdefault(number, (sentence.start, sentence.end))
         if not chunk.text[end : sentence.start].strip():  # it goes on where the cited one ended
             spans[number] = start, sentence.end
     citations = tuple(locate(number, passages[number - 1], *span) for number, span in spans.items())
-    notes = (NO_MODEL,)
-    yield Done(Answer(question, text, citations, passages, "answered", usage, standalone=standalone, notes=notes))
+    claims = check_claims(text, passages, marks) if sure else ()
+    outcome: Outcome = "answered" if sure else "no_evidence"
+    yield Done(Answer(question, text, citations, passages, outcome, usage, notes=(NO_MODEL,), claims=claims))
 
 
 def _generated(
     question: str, standalone: str, passages: tuple[Hit, ...], generator: Generator, usage: Usage
 ) -> Iterator[Event]:
     """The events of an answer that the model writes."""
-    reading = CitationStream(len(passages))
+    reading, harmless = CitationStream(len(passages)), InertStream()
     reason: str | None = None
     counted = NO_USAGE
     try:
         with closing_stream(generator.stream(answer_messages(standalone, passages))) as stream:
             for piece in stream:
                 # A reply that begins with blank lines would leave a hole above the answer.
-                yield from reading.feed(piece.text if reading.text else piece.text.lstrip())
+                text = harmless.feed(piece.text)
+                yield from reading.feed(text if reading.text else text.lstrip())
                 counted = piece.usage or counted
                 reason = piece.finish_reason or reason
-        yield from reading.finish()
+        yield from (*reading.feed(harmless.finish()), *reading.finish())
         if not reading.text.strip():
             raise empty_reply(generator.model, reason)
     except CitekiteError as error:
-        yield from reading.finish()
+        yield from (*reading.feed(harmless.finish()), *reading.finish())
         yield Failed(error, reading.text)
         return
-    yield Done(_written(question, standalone, passages, reading, reason, generator.model, usage + counted))
+    answer = _written(question, passages, reading, reason, generator.model, usage + counted)
+    notes = (IMAGES.format(count=harmless.images),) if harmless.images else ()
+    yield Done(replace(answer, notes=answer.notes + notes))
+
+
+def _verified(answer: Answer, verifier: Generator) -> Answer:
+    """The answer with its claims judged by a model, or as they are, with a note, where that fails."""
+    try:
+        claims, usage = entail(answer.text, answer.claims, answer.hits, verifier)
+    except CitekiteError as error:
+        return replace(answer, notes=(*answer.notes, f"The sentences were checked by overlap alone: {error}"))
+    return replace(answer, claims=claims, usage=answer.usage + usage)
 
 
 def _written(
     question: str,
-    standalone: str,
     passages: tuple[Hit, ...],
     reading: CitationStream,
     reason: str | None,
@@ -188,8 +225,8 @@ def _written(
         outcome,
         usage,
         model,
-        standalone,
-        reading.dropped,
-        unverified_quotes(text, passages),
-        tuple(notes),
+        dropped_markers=reading.dropped,
+        unverified_quotes=unverified_quotes(text, passages),
+        notes=tuple(notes),
+        claims=check_claims(text, passages, reading.cited) if outcome != "no_evidence" else (),
     )

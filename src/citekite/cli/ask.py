@@ -14,6 +14,7 @@ from citekite.cli.options import ANSWER, CHAT, DEEP, EMBED, ENDPOINT, RETRIEVE, 
 from citekite.errors import EndpointError, SettingsError, status_of
 from citekite.retrieve.filter import Filter
 from citekite.types import Answer, Delta, Done, Failed, Retrieved, Step, Turn
+from citekite.wellformed import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +103,7 @@ def _print_stream(events: Iterator[Event]) -> Answer:
         if isinstance(event, Retrieved):
             queries = event.queries
         elif isinstance(event, Delta):
-            print(event.text, end="", flush=True)
+            print(printable(event.text), end="", flush=True)
         elif isinstance(event, Step):
             if line := show.show_step(event):
                 print(show.dim(line, sys.stderr), file=sys.stderr, flush=True)
@@ -132,6 +133,8 @@ def _print_end(answer: Answer, queries: tuple[str, ...]) -> None:
     print()
     if answer.citations:
         print(f"\n{show.show_sources(answer)}")
+    if checked := show.show_claims(answer):
+        print(f"\n{checked}")
     if answer.dropped_markers:
         print(show.dim(f"\n{answer.dropped_markers} markers that point at no passage were dropped."))
     if answer.notes:

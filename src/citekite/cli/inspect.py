@@ -22,6 +22,7 @@ from citekite.cli.options import (
 )
 from citekite.cli.show import bold, counted, dim, near
 from citekite.errors import STATUS, CitekiteError
+from citekite.wellformed import printable
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -39,7 +40,7 @@ def documents(arguments: dict[str, Any], as_json: AsJson = False) -> None:
         print(json.dumps([asdict(document) for document in found], ensure_ascii=False, indent=2))
         return
     for document in found:
-        print(f"{document.chunks:>6,}  {near(document.source, document.source)}  {dim(document.title)}")
+        print(f"{document.chunks:>6,}  {printable(near(document.source, document.source))}  {dim(document.title)}")
     print(counted(len(found), "document"))
 
 
@@ -58,7 +59,7 @@ def status(arguments: dict[str, Any], as_json: AsJson = False) -> None:
     tuned = ", ".join(f"{name} {value:g}" for name, value in found.tuned.items()) or "nothing"
     for name, value in {**asdict(found), "tuned": tuned}.items():
         shown = ", ".join(value) if isinstance(value, tuple | list) else f"{value:,}" if type(value) is int else value
-        print(f"{name.replace('_', ' '):<14} {shown}")
+        print(printable(f"{name.replace('_', ' '):<14} {shown}"))
 
 
 @takes_settings(*STORE, *LOAD, *RETRIEVE, *ANSWER, *DEEP, *EMBED, *ENDPOINT, *BATCH, *CONTEXT)

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from citekite.errors import CitekiteError, status_of
+from citekite.wellformed import printable
 
 # Name of the setting -> type and help; a test holds the names against `Settings`.
 OPTIONS: dict[str, tuple[Any, str]] = {
@@ -155,7 +156,7 @@ def reported() -> Iterator[None]:
     try:
         yield
     except CitekiteError as error:
-        print(f"citekite: {error}", file=sys.stderr)
+        print(printable(f"citekite: {error}"), file=sys.stderr)
         raise typer.Exit(status_of(error).exit_code) from None
     except KeyboardInterrupt as error:
         raise typer.Exit(status_of(error).exit_code) from None

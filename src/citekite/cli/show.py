@@ -8,7 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
-from citekite.types import Answer, Chunk, Citation, Hit, Step, describe_location
+from citekite.types import Answer, Chunk, Citation, Claim, Hit, Step, describe_location
+from citekite.wellformed import printable
 
 
 def hit_json(hit: Hit) -> dict[str, Any]:
@@ -35,6 +36,8 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "hits": [hit_json(hit) for hit in answer.hits],
         "dropped_markers": answer.dropped_markers,
         "unverified_quotes": list(answer.unverified_quotes),
+        "confidence": answer.confidence,
+        "claims": [asdict(claim) | {"text": answer.text[claim.start : claim.end]} for claim in answer.claims],
         "notes": list(answer.notes),
         "steps": [asdict(step) for step in answer.steps],
     }
@@ -69,7 +72,7 @@ def show_hit(hit: Hit) -> str:
     legs = ", ".join(f"{name} #{leg.rank} ({leg.score:.3f})" for name, leg in hit.legs.items())
     head = f"{hit.rank}. {near(describe_location(hit.chunk), hit.chunk.source)}"
     also = "".join(f"{_also(other, other.line)}\n" for other in hit.others)
-    return f"{bold(head)}\n{also}{dim(f'score {hit.score:.3f}: {legs}')}\n{hit.chunk.text.strip()}\n"
+    return f"{bold(head)}\n{also}{dim(f'score {hit.score:.3f}: {legs}')}\n{printable(hit.chunk.text.strip())}\n"
 
 
 def show_sources(answer: Answer) -> str:
@@ -101,6 +104,23 @@ def show_step(step: Step) -> str:
     return step.text
 
 
+def show_claims(answer: Answer) -> str:
+    """The sentences that are not fully supported by what they cite, and with a model how many are; may be empty."""
+    doubtful = [claim for claim in answer.claims if claim.verdict != "supported"]
+    lines = [
+        f"{'partly' if claim.verdict == 'partly' else 'not'} supported{_by(claim)}: "
+        f"“{one_line(answer.text[claim.start : claim.end], 80)}” ({claim.reason})"
+        for claim in doubtful
+    ]
+    if answer.model and answer.claims:
+        lines.append(f"{len(answer.claims) - len(doubtful)} of {counted(len(answer.claims), 'sentence')} supported.")
+    return "\n".join(map(dim, lines))
+
+
+def _by(claim: Claim) -> str:
+    return f" by {''.join(f'[{number}]' for number in claim.numbers)}" if claim.numbers else ""
+
+
 def counted(count: int, noun: str) -> str:
     """A number and what it counts.
 
@@ -117,15 +137,18 @@ def near(text: str, source: str) -> str:
 
 
 def bold(text: str) -> str:
+    """The text in bold where the output is a terminal, free of control characters of its own."""
     return _styled(text, "1")
 
 
 def dim(text: str, stream: TextIO | None = None) -> str:
+    """The text dimmed where the output is a terminal, free of control characters of its own."""
     return _styled(text, "2", stream)
 
 
 def _styled(text: str, code: str, stream: TextIO | None = None) -> str:
     plain = not (stream or sys.stdout).isatty() or "NO_COLOR" in os.environ
+    text = printable(text)
     return text if plain else f"\x1b[{code}m{text}\x1b[0m"
 
 

@@ -16,6 +16,7 @@ from citekite.cli.progress import reporting
 from citekite.cli.show import counted
 from citekite.errors import STATUS, SourceError
 from citekite.types import Failure, SyncPlan, SyncReport
+from citekite.wellformed import printable
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -125,7 +126,7 @@ def _cost(cost: float | None) -> str:
 
 def _show(items: tuple[Failure, ...], word: str) -> None:
     for item in items:
-        print(f"{word}: {item.source}: {item.reason}", file=sys.stderr)
+        print(printable(f"{word}: {item.source}: {item.reason}"), file=sys.stderr)
 
 
 @contextmanager
