@@ -45,7 +45,7 @@ class Evidence:
     missing_name: float  # the best sentence lacks a name of the question
     missing_number: float  # the best passage lacks a number or year of the question
     scattered: float  # share of the words that the best passage holds outside its best sentence
-    negation: float  # the question denies, and the best sentence does not
+    negation: float  # the question denies, and no sentence with as many of its words does
     opposite: float  # the best sentence has the opposite of a word that it lacks
     superlative: float  # the question asks for another extreme (first, largest) than the best sentence has
     qualifier: float  # a word that narrows the question (only, first, directly, before) is missing there
@@ -82,7 +82,9 @@ def evidence(question: str, hits: Sequence[Hit]) -> Evidence | None:
     scale = _Scale(asked, sentences)
     best = max(sentences, key=lambda part: scale.share(part.terms))
     near = [part for part in sentences if part.number == best.number]
-    return Evidence(*_subject(scale, hits, sentences), *_statement(question, scale, best, near))
+    return Evidence(
+        *_subject(scale, hits, sentences), *_statement(question, scale, best, near, _denies(scale, best, sentences))
+    )
 
 
 class _Scale:
@@ -119,7 +121,13 @@ def _subject(scale: _Scale, hits: Sequence[Hit], sentences: Sequence[_Part]) -> 
     )
 
 
-def _statement(question: str, scale: _Scale, best: _Part, passage: Sequence[_Part]) -> tuple[float, ...]:
+def _denies(scale: _Scale, best: _Part, sentences: Sequence[_Part]) -> bool:
+    """Whether the best sentence, or another with as much of the question, holds a negation."""
+    most = scale.share(best.terms)
+    return any(NEGATION.search(part.text) for part in sentences if scale.share(part.terms) >= most)
+
+
+def _statement(question: str, scale: _Scale, best: _Part, passage: Sequence[_Part], denied: bool) -> tuple[float, ...]:
     near = _union(passage)
     missing = [word for word in scale.asked if word.key not in best.terms]
     holding = [scale.share(part.terms) for part in passage if holds_kind(question, part.text)]
@@ -134,7 +142,7 @@ def _statement(question: str, scale: _Scale, best: _Part, passage: Sequence[_Par
         float(any(word.is_name for word in missing)),
         float(any(word.is_number and word.key not in near for word in scale.asked)),
         sum(word.key in near for word in missing) / len(scale.asked),
-        float(bool(NEGATION.search(question)) and not NEGATION.search(best.text)),
+        float(bool(NEGATION.search(question)) and not denied),
         float(any(opposites(word.text) & best.words for word in missing)),
         float(extremes and any(map(SUPERLATIVE.fullmatch, best.words))),
         float(any(QUALIFIER.fullmatch(word.text) for word in missing)),
