@@ -29,6 +29,8 @@ from stored import BIRDS, knowledge_base, write
 QUESTION = "How do the tails of red kites and the prey of barn owls differ?"
 TAIL, PREY, NEST = "What tail has a red kite?", "What does the barn owl hunt?", "Where does the golden eagle nest?"
 
+PLAN = AnswerPlan(2000)
+
 
 def no_neighbours(hits: Sequence[Hit]) -> list[Chunk]:
     return []
@@ -279,7 +281,7 @@ def test_documents_and_queries_stay_quotations() -> None:
                 no_neighbours,
                 chat,
                 Budget(1, 9000, 9, 2000),
-                AnswerPlan(2000),
+                PLAN,
             )
         )
     assert all(prompt.count("</question>") == 1 and prompt.count("<question>") == 1 for prompt in received)
@@ -296,10 +298,8 @@ def test_remarks_and_tokens_of_the_searches_are_passed_on() -> None:
     with ScriptedEndpoint(pieces=model(plan("other"), SUFFICES)) as server:
         chat = ChatModel(Endpoint(server.base_url, "k", retry_seconds=0), "m")
         budget = Budget(3, 9000, 9, 2000)
-        found = list(
-            respond_deep("Q?", "Q?", search, no_neighbours, chat, budget, AnswerPlan(2000), usage=Usage(100, 100))
-        )
-        failed = list(respond_deep("fails", "fails", search, no_neighbours, chat, budget, AnswerPlan(2000)))
+        found = list(respond_deep("Q?", "Q?", search, no_neighbours, chat, budget, PLAN, usage=Usage(100, 100)))
+        failed = list(respond_deep("fails", "fails", search, no_neighbours, chat, budget, PLAN))
     assert answer(found).notes == ("a remark",)
     assert answer(found).usage.completion_tokens >= 100 + 2
     assert isinstance(failed[-1], Failed)
