@@ -18,7 +18,8 @@ from bench.report import Result, data, table
 from citekite.answer.sentences import units
 from citekite.answer.support import check_claims
 from citekite.answer.wordlists import FRAME
-from citekite.types import Chunk, Cited, Hit, Verdict
+from citekite.events import Cited
+from citekite.types import Chunk, Hit, Verdict
 
 DATA_SET = "xquad_en"
 _NUMBER = regex.compile(r"\b\d[\d,.]*\d\b|\b\d\b")

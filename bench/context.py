@@ -19,8 +19,9 @@ from citekite.answer.confidence import confidence
 from citekite.answer.extract import extract
 from citekite.answer.prompt import passage_tokens
 from citekite.answer.respond import NOTHING_NEAR
+from citekite.events import Retrieved
 from citekite.settings import Settings
-from citekite.types import Hit, Retrieved
+from citekite.types import Hit
 
 CHUNK_CHARACTERS = (400, 800, 1600)
 # XQuAD takes this many paragraphs of each article, one after the other.

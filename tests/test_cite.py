@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from citekite.answer.cite import CitationStream, locate, resolve
 from citekite.answer.verify import find_quote, quotations, unverified_quotes
-from citekite.types import Citation, Cited, Delta, Hit
+from citekite.events import Cited, Delta
+from citekite.types import Citation, Hit
 from passages import make_hit, make_hits
 
 PASSAGES = 5

@@ -9,8 +9,8 @@ import pytest
 
 from citekite import KnowledgeBase
 from citekite.cli import show
+from citekite.events import Retrieved
 from citekite.retrieve.expand import places_beside
-from citekite.types import Retrieved
 from commands import citekite
 from stored import knowledge_base, milvus_server, write
 

@@ -22,9 +22,10 @@ from citekite.ingest.contextual import (
     prompts,
 )
 from citekite.ingest.split import SectionSplitter
+from citekite.reports import SyncReport
 from citekite.store.milvus import MilvusStore
 from citekite.tokens import estimate_tokens
-from citekite.types import Document, SyncReport, Usage
+from citekite.types import Document, Usage
 from commands import citekite
 from scripted_endpoint import Fault, Messages, Received, ScriptedEndpoint
 from stored import BIRDS, knowledge_base, rows, write

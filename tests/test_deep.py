@@ -20,7 +20,8 @@ from citekite.answer.respond import AnswerPlan
 from citekite.cli.show import answer_json
 from citekite.endpoint import Endpoint
 from citekite.errors import EndpointUnavailable, SettingsError, StoreError
-from citekite.types import Chunk, Event, Hit, Retrieval, Usage
+from citekite.events import Event
+from citekite.types import Chunk, Hit, Retrieval, Usage
 from commands import citekite
 from passages import make_hits
 from scripted_endpoint import Fault, Messages, ScriptedEndpoint

@@ -21,8 +21,8 @@ from citekite.evaluate.indexes import Indexes, files_of, recorded_settings
 from citekite.evaluate.page import render_page
 from citekite.evaluate.question import Question
 from citekite.evaluate.run import METRICS, evaluate
+from citekite.reports import Progress
 from citekite.settings import Settings
-from citekite.types import Progress
 from commands import citekite
 from scripted_endpoint import Fault, ScriptedEndpoint
 from stored import BIRDS, knowledge_base, write

@@ -27,7 +27,8 @@ from citekite.ingest.base import LoadOptions, SourceFile
 from citekite.ingest.fetch import MAX_REDIRECTS, fetch, is_public
 from citekite.ingest.load import load
 from citekite.ingest.sources import find_files
-from citekite.types import Document, Failure
+from citekite.reports import Failure
+from citekite.types import Document
 
 OPTIONS = LoadOptions(allow_private_urls=True, timeout=5)
 

@@ -17,9 +17,10 @@ from citekite import Filter, KnowledgeBase
 from citekite.errors import FilterError
 from citekite.ingest.sources import is_under
 from citekite.retrieve.filter import matches_glob, parse_date, parse_where, quote
-from citekite.store.collection import Collection, Entry
+from citekite.store.collection import Collection
 from citekite.store.milvus import MilvusStore
 from citekite.store.record import CollectionRecord
+from citekite.store.writer import Entry
 from citekite.types import Chunk, Mode
 from stored import knowledge_base, write
 

@@ -15,8 +15,9 @@ from citekite.answer.prompt import answer_messages, rewrite_messages
 from citekite.answer.respond import AnswerPlan, respond
 from citekite.cli import show
 from citekite.cli.ask import _print_stream
+from citekite.events import Done
 from citekite.ports import Message, Piece
-from citekite.types import Answer, Done, Retrieval, Turn
+from citekite.types import Answer, Retrieval, Turn
 from passages import make_hit
 
 QUESTION = "What do kites eat?"

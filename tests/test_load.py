@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from citekite.errors import DocumentError
 from citekite.ingest.base import LoadOptions, SourceFile
 from citekite.ingest.load import digest_of, load
-from citekite.types import Document, Failure
+from citekite.reports import Failure
+from citekite.types import Document
 
 OPTIONS = LoadOptions()
 

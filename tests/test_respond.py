@@ -14,8 +14,9 @@ from citekite.answer.prompt import NOT_IN_DOCUMENTS
 from citekite.answer.respond import NO_CITATION, NO_MODEL, AnswerPlan, respond, standalone_question
 from citekite.endpoint import Endpoint
 from citekite.errors import EndpointReply, EndpointUnavailable, RequestRefused
+from citekite.events import Cited, Delta, Done, Event, Failed, Retrieved
 from citekite.ports import Generator, Message, Piece
-from citekite.types import Answer, Cited, Delta, Done, Event, Failed, Hit, Retrieval, Retrieved, Turn, Usage
+from citekite.types import Answer, Hit, Retrieval, Turn, Usage
 from passages import make_hit, make_hits
 from scripted_endpoint import Fault, ScriptedEndpoint
 

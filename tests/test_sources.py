@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from citekite.errors import DocumentError, SourceError
 from citekite.ingest.base import LoadOptions, SourceFile
 from citekite.ingest.sources import find_files, is_under, normalise_source
-from citekite.types import Failure
+from citekite.reports import Failure
 
 OPTIONS = LoadOptions()
 

@@ -15,8 +15,9 @@ from citekite.answer.quantities import quantities
 from citekite.answer.respond import AnswerPlan, respond
 from citekite.answer.support import check_claims
 from citekite.errors import EndpointReply
+from citekite.events import Done
 from citekite.ports import Message, Piece
-from citekite.types import Claim, Done, Retrieval, Usage
+from citekite.types import Claim, Retrieval, Usage
 from passages import make_hits
 
 HITS = make_hits(

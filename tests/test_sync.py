@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from citekite.errors import EndpointUnavailable
-from citekite.types import SyncPlan, SyncReport
+from citekite.reports import SyncPlan, SyncReport
 from scripted_endpoint import Fault, ScriptedEndpoint
 from stored import BIRDS, knowledge_base, rows, version, write
 

@@ -19,10 +19,10 @@ from citekite.errors import SettingsError, SourceError
 from citekite.evaluate.dataset import read_dataset, write_questions
 from citekite.evaluate.question import Question
 from citekite.evaluate.tune import LEAST_PASSAGES, PASSAGE_COST, Tuning, tune
+from citekite.reports import Progress
 from citekite.retrieve.search import SearchPlan
 from citekite.settings import Settings
 from citekite.store.lexical_index import Version
-from citekite.types import Progress
 from commands import OURS, write_docs
 from scripted_endpoint import ScriptedEndpoint
 from stored import knowledge_base, write

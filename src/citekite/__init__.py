@@ -16,26 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from citekite.errors import CitekiteError
+    from citekite.events import Cited, Delta, Done, Event, Failed, Retrieved
     from citekite.knowledge_base import KnowledgeBase
+    from citekite.reports import SyncPlan, SyncReport
     from citekite.retrieve.filter import Filter
     from citekite.settings import Settings, load_settings
-    from citekite.types import (
-        Answer,
-        Chunk,
-        Citation,
-        Cited,
-        Delta,
-        Document,
-        Done,
-        Event,
-        Failed,
-        Hit,
-        Retrieved,
-        Step,
-        SyncPlan,
-        SyncReport,
-        Turn,
-    )
+    from citekite.types import Answer, Chunk, Citation, Document, Hit, Step, Turn
 
 __version__ = "0.1.0"
 
@@ -45,26 +31,9 @@ _HOMES = {
     "KnowledgeBase": "knowledge_base",
     "Settings": "settings",
     "load_settings": "settings",
-    **dict.fromkeys(
-        (
-            "Answer",
-            "Chunk",
-            "Citation",
-            "Cited",
-            "Delta",
-            "Document",
-            "Done",
-            "Event",
-            "Failed",
-            "Hit",
-            "Retrieved",
-            "Step",
-            "SyncPlan",
-            "SyncReport",
-            "Turn",
-        ),
-        "types",
-    ),
+    **dict.fromkeys(("Cited", "Delta", "Done", "Event", "Failed", "Retrieved"), "events"),
+    **dict.fromkeys(("SyncPlan", "SyncReport"), "reports"),
+    **dict.fromkeys(("Answer", "Chunk", "Citation", "Document", "Hit", "Step", "Turn"), "types"),
 }
 
 __all__ = [

@@ -10,23 +10,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from citekite.errors import CitekiteError, DiskFull, StoreError
+from citekite.events import Done, Event, Failed
 from citekite.models import Models
+from citekite.reports import CollectionStatus, DocumentSummary, Progress, SyncPlan, SyncReport
 from citekite.settings import Settings, load_settings
-from citekite.types import (
-    Answer,
-    Chunk,
-    DocumentSummary,
-    Done,
-    Event,
-    Failed,
-    Hit,
-    Mode,
-    Progress,
-    Retrieval,
-    SyncPlan,
-    SyncReport,
-    Turn,
-)
+from citekite.types import Answer, Chunk, Hit, Mode, Retrieval, Turn
 
 if TYPE_CHECKING:
     from citekite.ingest.context_writer import ContextWriter
@@ -34,7 +22,6 @@ if TYPE_CHECKING:
     from citekite.ports import Embedder, Splitter
     from citekite.retrieve.filter import Filter
     from citekite.store.collection import Collection
-    from citekite.types import CollectionStatus
 
 
 def _no_report(progress: Progress) -> None:
@@ -136,7 +123,7 @@ class KnowledgeBase:
         """What `search` returns, with the queries, the time of each stage and remarks."""
         from citekite.retrieve.search import SearchPlan, retrieve
 
-        collection = self._collection()
+        collection = self.collection()
         plan = SearchPlan.make(self.settings, collection.record, has_lexical=collection.has_lexical, k=k, mode=mode)
         return retrieve(collection, question, plan, self._models, filter=filter)
 
@@ -182,12 +169,12 @@ class KnowledgeBase:
         from citekite.retrieve.expand import places_beside
 
         def beside(hits: Sequence[Hit]) -> list[Chunk]:
-            return self._collection().at(places_beside(hits))
+            return self.collection().at(places_beside(hits))
 
         search = partial(self.retrieve, k=k, filter=filter, mode=mode)
         try:
             generator = self._models.generator
-            plan = AnswerPlan.make(self.settings, self._collection().record)
+            plan = AnswerPlan.make(self.settings, self.collection().record)
             standalone, usage = standalone_question(question, history, generator)
             if deep:
                 budget = Budget.from_settings(self.settings)
@@ -210,13 +197,11 @@ class KnowledgeBase:
 
     def documents(self) -> list[DocumentSummary]:
         """All documents of the collection, sorted by source."""
-        return self._collection().documents()
+        return self.collection().documents()
 
     def status(self) -> CollectionStatus:
         """What the collection holds and how it was made."""
-        from citekite.types import CollectionStatus
-
-        collection = self._collection()
+        collection = self.collection()
         documents = collection.documents()
         record = collection.record
         return CollectionStatus(
@@ -245,11 +230,14 @@ class KnowledgeBase:
 
     def count(self) -> int:
         """The number of chunks in the collection."""
-        return self._collection().count()
+        return self.collection().count()
 
     def collection(self) -> Collection:
         """The opened collection, for what reads its chunks or searches a single leg; raises `UnknownCollection`."""
-        return self._collection()
+        with self._lock:
+            if self._opened is None:
+                self._opened = self._store.open(self.settings.collection)
+            return self._opened
 
     def remove(self, source: str | Path) -> int:
         """Delete a document, or all documents below a folder or archive; returns how many chunks there were.
@@ -259,7 +247,7 @@ class KnowledgeBase:
         from citekite.ingest.sources import is_under, normalise_source
 
         with self._lock:
-            collection = self._collection()
+            collection = self.collection()
             root = normalise_source(str(source))
             states = collection.states([root])
             ids = [id for stored, state in states.items() if is_under(stored, root) for id in state.rows]
@@ -273,7 +261,7 @@ class KnowledgeBase:
         self, *, lexical_weight: float | None = None, k: int | None = None, abstain_threshold: float | None = None
     ) -> None:
         """Record with the collection what is used where the settings leave it open; None stands for the default."""
-        with self._lock, self._collection().writing() as writer:
+        with self._lock, self.collection().writing() as writer:
             writer.set_tuned(lexical_weight=lexical_weight, k=k, abstain_threshold=abstain_threshold)
 
     def reindex(self, *, report: Callable[[Progress], None] = _no_report) -> int:
@@ -310,12 +298,6 @@ class KnowledgeBase:
         from citekite.store.milvus import MilvusStore
 
         return MilvusStore.from_settings(self.settings)
-
-    def _collection(self) -> Collection:
-        with self._lock:
-            if self._opened is None:
-                self._opened = self._store.open(self.settings.collection)
-            return self._opened
 
     def _find(self) -> Collection | None:
         with self._lock:

@@ -9,7 +9,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from citekite.types import Chunk, Document, Progress, Usage
+from citekite.reports import Progress
+from citekite.types import Chunk, Document, Usage
 
 Vectors = npt.NDArray[np.float32]
 Reporter = Callable[[Progress], None]

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from citekite.errors import CitekiteError
 from citekite.wellformed import printable
 
 Mode = Literal["hybrid", "dense", "lexical"]
@@ -224,153 +223,9 @@ def describe_location(chunk: Chunk, line: int | None = None) -> str:
     return f"{headings}, {place}" if headings else place
 
 
-# Events of one answer, in the order in which they come: of a deep one Step, Retrieved, then Delta and Cited mixed, then
-# Done or Failed.
-
-
-@dataclass(frozen=True, slots=True)
-class Retrieved:
-    """The passages were found; the model has not been asked yet.
-
-    `standalone` is the question searched for, `queries` what else was searched for with it.
-    """
-
-    hits: tuple[Hit, ...]
-    standalone: str
-    notes: tuple[str, ...] = ()
-    queries: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """A further piece of the answer's text."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Cited:
-    """A marker that resolved to a passage: its number and its offset in the answer's text so far."""
-
-    number: int
-    position: int
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The answer is complete."""
-
-    answer: Answer
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The answer could not be completed; `partial` is the text that had come until then."""
-
-    error: CitekiteError
-    partial: str = ""
-
-
-Event = Step | Retrieved | Delta | Cited | Done | Failed
-
-
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One earlier question of a conversation and the answer given to it."""
 
     question: str
     answer: str
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A file or document that could not be taken in, and why."""
-
-    source: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class SyncPlan:
-    """What a sync would do: documents by kind of change, chunks to add, keep, update and delete, texts to embed.
-
-    `update` counts chunks whose place or metadata changed and whose vector is kept; `tokens` is an estimate;
-    `cost` is None where no price is set. `contexts` counts the requests for contexts, `context_usage` estimates their
-    tokens; `context_cost` is None unless both prices of the chat model are set.
-    """
-
-    new: int
-    changed: int
-    unchanged: int
-    pruned: int
-    add: int
-    update: int
-    keep: int
-    delete: int
-    texts: int
-    tokens: int
-    cost: float | None
-    failures: tuple[Failure, ...] = ()
-    warnings: tuple[Failure, ...] = ()
-    contexts: int = 0
-    context_usage: Usage = Usage()
-    context_cost: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SyncReport:
-    """What a sync did; the counts are those of `SyncPlan`, of what was really embedded, written and used."""
-
-    new: int
-    changed: int
-    unchanged: int
-    pruned: int
-    added: int
-    updated: int
-    kept: int
-    deleted: int
-    texts: int
-    seconds: float
-    failures: tuple[Failure, ...] = ()
-    warnings: tuple[Failure, ...] = ()
-    contexts: int = 0
-    context_usage: Usage = Usage()
-
-
-@dataclass(frozen=True, slots=True)
-class DocumentSummary:
-    """A document in the index: its source, title and number of chunks."""
-
-    id: str
-    source: str
-    title: str
-    chunks: int
-
-
-@dataclass(frozen=True, slots=True)
-class CollectionStatus:
-    """What a collection holds and how it was made; `collections` are all names at the same address.
-
-    `tuned` are the settings that `citekite tune` recorded with the collection, by name.
-    """
-
-    uri: str
-    server: str
-    collection: str
-    collections: tuple[str, ...]
-    documents: int
-    chunks: int
-    embedder: str
-    dimension: int
-    splitter: str
-    tuned: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a long step is: `done` of `total` (None while unknown) things named `unit` in the stage `stage`."""
-
-    stage: str
-    done: int
-    total: int | None
-    unit: str

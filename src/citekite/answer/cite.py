@@ -16,8 +16,9 @@ import regex
 
 from citekite.answer.sentences import Unit, units
 from citekite.answer.verify import find_quote, quotations
+from citekite.events import Cited, Delta
 from citekite.retrieve.lexical import terms
-from citekite.types import Citation, Cited, Delta, Hit
+from citekite.types import Citation, Hit
 
 _LIST = r"(?:passages?\s{1,3})?\^?\d{1,3}(?:\s{0,3}[,;、，–-]\s{0,3}\^?\d{1,3}){0,20}"
 MARKER = regex.compile(

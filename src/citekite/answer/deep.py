@@ -20,11 +20,12 @@ from citekite.answer.generate import closing_stream, complete
 from citekite.answer.prompt import pack
 from citekite.answer.respond import NO_USAGE, AnswerPlan, respond
 from citekite.errors import CitekiteError, SettingsError
+from citekite.events import Done, Event, Failed
 from citekite.ports import Generator, Message
 from citekite.retrieve.fuse import fuse, ranked
 from citekite.settings import Settings
 from citekite.tokens import estimate_tokens
-from citekite.types import Chunk, Done, Event, Failed, Hit, Retrieval, Step, Usage
+from citekite.types import Chunk, Hit, Retrieval, Step, Usage
 
 T = TypeVar("T")
 Search = Callable[[str], Retrieval]

@@ -15,24 +15,11 @@ from citekite.answer.prompt import NOT_IN_DOCUMENTS, answer_messages, pack, rewr
 from citekite.answer.support import check_claims
 from citekite.answer.verify import unverified_quotes
 from citekite.errors import CitekiteError
+from citekite.events import Cited, Delta, Done, Event, Failed, Retrieved
 from citekite.ports import Generator
 from citekite.settings import Settings
 from citekite.store.record import CollectionRecord
-from citekite.types import (
-    Answer,
-    Chunk,
-    Cited,
-    Delta,
-    Done,
-    Event,
-    Failed,
-    Hit,
-    Outcome,
-    Retrieval,
-    Retrieved,
-    Turn,
-    Usage,
-)
+from citekite.types import Answer, Chunk, Hit, Outcome, Retrieval, Turn, Usage
 
 NO_MODEL = (
     "No model is configured, so these are sentences of the documents. "

@@ -18,8 +18,9 @@ from citekite.answer.quantities import quantities
 from citekite.answer.sentences import Unit, units
 from citekite.answer.verify import find_quote, quotations
 from citekite.answer.wordlists import NEGATION, opposites
+from citekite.events import Cited
 from citekite.retrieve.lexical import word_terms
-from citekite.types import Cited, Claim, Hit
+from citekite.types import Claim, Hit
 
 # Shares of a sentence's content words, chosen on statements made from paragraphs by rule (`python -m bench claims`).
 SUPPORTED, PARTLY = 0.6, 0.4

@@ -12,14 +12,15 @@ from citekite.cli import show
 from citekite.cli.filters import takes_filter
 from citekite.cli.options import ANSWER, CHAT, DEEP, EMBED, ENDPOINT, RETRIEVE, STORE, takes_settings
 from citekite.errors import EndpointError, SettingsError, status_of
+from citekite.events import Delta, Done, Failed, Retrieved
 from citekite.retrieve.filter import Filter
-from citekite.types import Answer, Delta, Done, Failed, Retrieved, Step, Turn
+from citekite.types import Answer, Step, Turn
 from citekite.wellformed import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from citekite.types import Event
+    from citekite.events import Event
 
 Question = Annotated[str, typer.Argument(help="The question.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

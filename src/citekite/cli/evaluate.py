@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from citekite.evaluate.judge import JudgeReport
     from citekite.evaluate.run import Report
     from citekite.evaluate.statistics import Difference, Measure
+    from citekite.reports import Progress
     from citekite.settings import Settings
-    from citekite.types import Progress
 
 eval_app = typer.Typer(help="Measure retrieval and answers on a set of questions.", no_args_is_help=True)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from citekite.types import Progress
+from citekite.reports import Progress
 
 # Between two plain lines: a log of an hour has a hundred of them.
 LINE_SECONDS = 5.0

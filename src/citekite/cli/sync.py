@@ -15,7 +15,7 @@ from citekite.cli.options import BATCH, CHAT, CONTEXT, EMBED, ENDPOINT, LOAD, ST
 from citekite.cli.progress import reporting
 from citekite.cli.show import counted
 from citekite.errors import STATUS, SourceError
-from citekite.types import Failure, SyncPlan, SyncReport
+from citekite.reports import Failure, SyncPlan, SyncReport
 from citekite.wellformed import printable
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]

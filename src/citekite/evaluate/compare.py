@@ -12,8 +12,8 @@ from citekite.evaluate.dataset import Dataset
 from citekite.evaluate.indexes import Indexes
 from citekite.evaluate.run import METRICS, Report, evaluate, scores_of
 from citekite.evaluate.statistics import Difference, compare, holm
+from citekite.reports import Progress
 from citekite.settings import Settings, load_settings
-from citekite.types import Progress
 
 BASE = "base"
 # A comma parts two settings only where a name and `=` follow: a separator may hold a comma itself.

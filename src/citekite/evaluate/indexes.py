@@ -18,8 +18,8 @@ from citekite.errors import SourceError
 from citekite.evaluate.dataset import Dataset
 from citekite.evaluate.masked import masked
 from citekite.knowledge_base import KnowledgeBase
+from citekite.reports import Progress
 from citekite.settings import Settings
-from citekite.types import Progress
 
 _EMBEDDER_SETTINGS = ("provider", "base_url", "embedder", "embedding_model", "embedding_base_url", "dimensions")
 # The settings that change what an index holds.

@@ -27,7 +27,8 @@ from citekite.types import Chunk
 
 if TYPE_CHECKING:
     from citekite.ports import Embedder
-    from citekite.store.collection import Collection, Entry
+    from citekite.store.collection import Collection
+    from citekite.store.writer import Entry
 
 HeadingPath = tuple[str, ...]
 

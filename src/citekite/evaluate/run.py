@@ -19,9 +19,10 @@ from citekite.evaluate.relevance import gold, missing_sources, ranked_items
 from citekite.evaluate.statistics import Array, Measure, measure
 from citekite.knowledge_base import KnowledgeBase
 from citekite.ports import Generator
+from citekite.reports import Progress
 from citekite.settings import Settings, without_password
 from citekite.tokens import estimate_tokens
-from citekite.types import Answer, Outcome, Progress, Usage
+from citekite.types import Answer, Outcome, Usage
 
 METRICS = (*RETRIEVAL, *ANSWER)
 # Chunks that are searched for: several may be of one document, and the metrics look at ten documents.

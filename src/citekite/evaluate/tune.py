@@ -22,9 +22,10 @@ from citekite.evaluate.relevance import gold, matches
 from citekite.evaluate.statistics import Array
 from citekite.knowledge_base import KnowledgeBase
 from citekite.ports import Reporter
+from citekite.reports import Progress
 from citekite.retrieve.fuse import fuse, ranked
 from citekite.retrieve.search import DEPTH, SearchPlan
-from citekite.types import Chunk, Hit, Leg, Progress
+from citekite.types import Chunk, Hit, Leg
 
 # The weights and thresholds that are tried, beside the default.
 GRID = tuple(round(0.05 * step, 2) for step in range(21))

@@ -26,7 +26,8 @@ from citekite.evaluate.question import Question
 from citekite.evaluate.replies import ask_for, texts
 from citekite.knowledge_base import KnowledgeBase
 from citekite.ports import Generator, Message, Reporter
-from citekite.types import Chunk, Progress, Usage
+from citekite.reports import Progress
+from citekite.types import Chunk, Usage
 
 # A passage with fewer letters has nothing to ask about.
 _LEAST_LETTERS = 80

@@ -14,7 +14,7 @@ from typing import IO
 
 from citekite.errors import DocumentError
 from citekite.ingest.base import MEGABYTE, LoadOptions, SourceFile, megabytes
-from citekite.types import Failure
+from citekite.reports import Failure
 
 # What unpacks to less than this harms nobody, however well it was packed.
 _RATIO_FLOOR = MEGABYTE

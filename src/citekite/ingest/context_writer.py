@@ -15,9 +15,10 @@ from citekite.ingest.plan import Change, version_of
 from citekite.ingest.scan import Scan
 from citekite.ingest.split import make_splitter
 from citekite.ports import Generator, Message, Reporter, Splitter
+from citekite.reports import Failure, Progress
 from citekite.settings import Settings
-from citekite.store.collection import Entry
-from citekite.types import Failure, Progress, Usage
+from citekite.store.writer import Entry
+from citekite.types import Usage
 
 # So many failures one after the other: it is not the chunks.
 FAILURES_BEFORE_GIVING_UP = 8

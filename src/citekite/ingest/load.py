@@ -13,7 +13,8 @@ from citekite.ingest.markdown import parse_markdown, parse_notebook, parse_text
 from citekite.ingest.office import parse_docx, parse_epub, parse_pptx, parse_xlsx
 from citekite.ingest.pdf import parse_pdf
 from citekite.ingest.table import load_rows
-from citekite.types import Document, Failure, Format
+from citekite.reports import Failure
+from citekite.types import Document, Format
 
 __all__ = ["LoadOptions", "SourceFile", "digest_of", "load"]
 

@@ -8,7 +8,8 @@ from hashlib import blake2b
 
 from citekite.ingest.split import content_of
 from citekite.ports import Splitter
-from citekite.store.collection import DocumentState, Entry
+from citekite.store.collection import DocumentState
+from citekite.store.writer import Entry
 from citekite.types import Chunk, Document
 
 

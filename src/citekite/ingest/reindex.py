@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from citekite.embed.batching import Refused, embed_in_batches
 from citekite.ports import Embedder, Reporter
-from citekite.store.collection import Collection, Entry, Writer
+from citekite.reports import Progress
+from citekite.store.collection import Collection
 from citekite.store.milvus import MilvusStore
-from citekite.types import Progress
+from citekite.store.writer import Entry, Writer
 
 
 def reindex(store: MilvusStore, name: str, embedder: Embedder, report: Reporter) -> int:

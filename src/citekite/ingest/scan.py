@@ -12,8 +12,9 @@ from citekite.ingest.plan import Change, difference, version_of
 from citekite.ingest.sources import find_files, is_under, normalise_source
 from citekite.ingest.split import content_of
 from citekite.ports import Reporter, Splitter
+from citekite.reports import Failure, Progress
 from citekite.store.collection import Collection, DocumentState
-from citekite.types import Document, Failure, Progress
+from citekite.types import Document
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from citekite.ingest.archive import Archive, too_large
 from citekite.ingest.base import LoadOptions, SourceFile
 from citekite.ingest.fetch import fetch, parse_url
 from citekite.ingest.formats import format_of, is_without_text, suffix_of
-from citekite.types import Failure
+from citekite.reports import Failure
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec

@@ -21,10 +21,12 @@ from citekite.ingest.plan import Change
 from citekite.ingest.scan import Scan
 from citekite.ingest.split import content_of
 from citekite.ports import Embedder, Reporter, Splitter, Vectors
+from citekite.reports import Progress, SyncPlan, SyncReport
 from citekite.settings import Settings
-from citekite.store.collection import WRITE_ROWS, Collection, Entry, Writer
+from citekite.store.collection import Collection
+from citekite.store.writer import WRITE_ROWS, Entry, Writer
 from citekite.tokens import estimate_tokens
-from citekite.types import Progress, SyncPlan, SyncReport, Usage
+from citekite.types import Usage
 
 Create = Callable[[int], Collection]
 

@@ -14,7 +14,8 @@ from citekite.ingest.base import LoadOptions, SourceFile, Warn, digest_of
 from citekite.ingest.encoding import canonical, decode, one_line
 from citekite.ingest.formats import suffix_of
 from citekite.ingest.metadata import json_safe
-from citekite.types import Document, Failure
+from citekite.reports import Failure
+from citekite.types import Document
 
 Row = Mapping[str, Any]
 

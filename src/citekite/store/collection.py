@@ -3,45 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from citekite.errors import StoreError
-from citekite.ports import Vectors
+from citekite.reports import DocumentSummary
 from citekite.retrieve.filter import quote
-from citekite.retrieve.lexical import analyse, english_share
+from citekite.retrieve.lexical import analyse
 from citekite.store import schema
 from citekite.store.faults import translated
-from citekite.store.lease import Lease
 from citekite.store.lexical_index import LexicalIndex, Version
 from citekite.store.record import PROPERTY, CollectionRecord
-from citekite.types import Chunk, DocumentSummary
+from citekite.store.writer import WRITE_ROWS, Entry, Writer
+from citekite.types import Chunk
 
-# Rows of one request: 200 to 500 is fastest on Milvus Lite, and 512 vectors of 4,096 dimensions stay far under the
-# 64 MB that a server takes.
-WRITE_ROWS = 512
 # The most a server returns at once (https://milvus.io/docs/limitations.md).
 READ_ROWS = 16_000
-# A chunk with a smaller share of English function words is not counted as English (docs/retrieval.md).
-ENGLISH_SHARE = 0.12
-# One chunk in so many is looked at: only whether most are English matters.
-ENGLISH_SAMPLE = 8
 
 Scored = list[tuple[str, float]]
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A chunk to store, with the digest and the number of chunks of the document that it belongs to."""
-
-    chunk: Chunk
-    digest: str
-    chunks: int
 
 
 @dataclass(slots=True)
@@ -112,11 +95,12 @@ class Collection:
 
     def at(self, places: Mapping[str, Iterable[int]]) -> list[Chunk]:
         """The chunks at these ordinals, by source, in no order; ordinals that are not stored are left out."""
-        if self._index is not None:
-            self._refresh_index(self._index)
-            return self.chunks(self._index.at(places))
         if not places:
             return []
+        if self._index is not None:
+            if not self._index.is_open:  # else the search that found the hits has just looked
+                self._refresh_index(self._index)
+            return self.chunks(self._index.at(places))
         parts = (f"(source == {quote(source)} and ordinal in {sorted(places[source])})" for source in places)
         return [schema.to_chunk(row) for row in self.scan(" or ".join(parts), schema.CHUNK_FIELDS)]
 
@@ -252,109 +236,6 @@ class Collection:
                 )
             rows.update((row["id"], row) for row in found)
         return rows
-
-
-class Writer:
-    """Changes to one collection; the first one marks the index beside it as stale, `finish` makes it current again."""
-
-    def __init__(
-        self, collection: Collection, client: Any, uri: str, physical: str, index: LexicalIndex | None
-    ) -> None:
-        self._collection = collection
-        self._client = client
-        self._uri = uri
-        self._physical = physical
-        self._index = index
-        self._record = collection.record
-        self._started = False
-        # Beside an index there is an embedded database, whose lock keeps other writers out.
-        self._lease = Lease(client, uri, physical) if index is None else None
-
-    def upsert(self, entries: Sequence[Entry], vectors: Vectors) -> None:
-        """Store chunks with their vectors, shape `(len(entries), dimension)`; durable when this returns."""
-        self._start()
-        lexical = self._record.lexical
-        for start in range(0, len(entries), WRITE_ROWS):
-            part = entries[start : start + WRITE_ROWS]
-            rows = [schema.to_row(entry.chunk, entry.digest, entry.chunks, lexical=lexical) for entry in part]
-            for row, vector in zip(rows, vectors[start : start + WRITE_ROWS], strict=True):
-                row[schema.DENSE] = vector
-            with translated("storing chunks", self._uri):
-                self._client.upsert(self._physical, rows)
-            if self._index is not None:
-                self._index.add(entry.chunk for entry in part)
-            self._count_english(entry.chunk.text for entry in part[::ENGLISH_SAMPLE])
-
-    def delete(self, ids: Sequence[str]) -> None:
-        """Delete chunks by id; an unknown id is ignored."""
-        for start in range(0, len(ids), WRITE_ROWS):
-            self._start()
-            part = list(ids[start : start + WRITE_ROWS])
-            with translated("deleting chunks", self._uri):
-                self._client.delete(self._physical, ids=part)
-            if self._index is not None:
-                self._index.remove(part)
-
-    def describe(self, *, splitter: str, contextual: str) -> None:
-        """Record how chunks are made from now on; before they are written, so that a killed run is continued alike."""
-        described = replace(self._record, splitter=splitter, contextual=contextual)
-        if described != self._record:
-            self._record = described
-            self._start()
-
-    def set_tuned(self, *, lexical_weight: float | None, k: int | None, abstain_threshold: float | None) -> None:
-        """Record what tuning found better than the defaults; None stands for the default."""
-        self._start()
-        self._record = replace(self._record, lexical_weight=lexical_weight, k=k, abstain_threshold=abstain_threshold)
-
-    def finish(self) -> None:
-        """Flush, once for the whole job, and bring the index beside the database up to date."""
-        if not self._started:
-            return
-        self._started = False
-        self._flush()
-        self._collection.save_record(self._record)
-        if self._index is not None:
-            self._index.commit(Version(self._record.version, self._collection.count()))
-        if self._lease is not None:
-            self._lease.release()
-
-    def _flush(self) -> None:
-        """Flush Milvus, and the index beside it at the same time: they use different cores."""
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            prepared = pool.submit(self._index.prepare) if self._index is not None else None
-            with translated("flushing", self._uri):
-                self._client.flush(self._physical)
-            if prepared is not None:
-                prepared.result()
-
-    def give_up(self) -> None:
-        """Let the next writer in, and write nothing more."""
-        if self._lease is not None and self._started:
-            with suppress(StoreError):  # the store has failed already; the lease then runs out by itself
-                self._lease.release()
-
-    def _start(self) -> None:
-        if self._lease is not None and self._started:
-            self._lease.renew()
-        if self._started:
-            return
-        if self._lease is not None:
-            self._lease.take()
-        if self._index is not None:
-            self._collection.refresh()
-            self._index.begin()
-        self._record = self._record.renewed()
-        self._collection.save_record(self._record)
-        self._started = True
-
-    def _count_english(self, texts: Iterable[str]) -> None:
-        shares = [share for share in map(english_share, texts) if share is not None]
-        self._record = replace(
-            self._record,
-            counted_chunks=self._record.counted_chunks + len(shares),
-            english_chunks=self._record.english_chunks + sum(share >= ENGLISH_SHARE for share in shares),
-        )
 
 
 def _starts_with(prefix: str) -> str:

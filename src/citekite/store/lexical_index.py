@@ -45,6 +45,11 @@ class LexicalIndex:
         self._writer: Any = None
         self._filters: OrderedDict[tuple[str, str], Any] = OrderedDict()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the index was opened or made before."""
+        return self._index is not None
+
     def is_current(self, version: Version) -> bool:
         """Whether the index on disk was made from that version of the collection, and opens."""
         if self._stamp() != _stamp_of(version):
