@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"
+RESULTS = ROOT / "bench" / "results"
 
 
 class MissingData(Exception):
@@ -54,6 +57,21 @@ def data(name: str) -> Path:
     return path
 
 
+def save(name: str, figures: Mapping[str, Any]) -> None:
+    """File figures under a name, rounded so that a rerun differs only where something changed."""
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps(_short(figures), ensure_ascii=False, indent=1)
+    (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def load(name: str) -> Any:
+    """The figures filed under a name; raises `MissingData` where there are none."""
+    path = RESULTS / f"{name}.json"
+    if not path.is_file():
+        raise MissingData(f"there are no figures {name!r} in {RESULTS}: `make figures` measures them")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def table(title: str, results: Sequence[Result]) -> str:
     """The results as aligned text, under a title."""
     rows = [("", "target", "measured", ""), *((r.name, r.target, r.figure, r.verdict) for r in results)]
@@ -64,6 +82,14 @@ def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _short(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_short(inner) for inner in value]
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def _rounded(value: float) -> str:
