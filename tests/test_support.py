@@ -171,3 +171,11 @@ def test_the_judge_is_not_asked_about_an_answer_without_citations() -> None:
     model = Scripted()
     assert entail("kites", [Claim(0, 5, (), "not_supported", "it cites no passage")], HITS, model)[1] == Usage()
     assert model.asked == []
+
+
+def test_the_marker_behind_an_extracted_list_stands_for_each_of_its_lines() -> None:
+    text = "The settings of an external etcd are:\n\n- `external`: true for an external service.\n- `endpoints`: of etcd."
+    *_, done = respond("etcd settings?", "etcd settings?", Retrieval(make_hits(text)), None, AnswerPlan(2000, 0.0))
+    assert isinstance(done, Done)
+    assert "`endpoints`" in done.answer.text
+    assert {(claim.numbers, claim.verdict) for claim in done.answer.claims} == {((1,), "supported")}

@@ -136,8 +136,9 @@ def _extracted(
         between = ("\n\n" if "\n" in shown or "\n" in text else " ") if marks else ""
         piece = f"{between}{shown}" + ("\n" if "\n" in shown else " ")
         marker = f"[{number}]"
-        marks.append(Cited(number, len(text) + len(piece)))
-        yield from (Delta(piece), marks[-1], Delta(marker))
+        # The marker behind a list stands for each of its lines.
+        marks += [Cited(number, len(text) + len(between) + end) for end in _line_ends(shown)]
+        yield from (Delta(piece), Cited(number, len(text) + len(piece)), Delta(marker))
         text += piece + marker
         start, end = spans.setdefault(number, (sentence.start, sentence.end))
         if not chunk.text[end : sentence.start].strip():  # it goes on where the cited one ended
@@ -146,6 +147,15 @@ def _extracted(
     claims = check_claims(text, passages, marks) if sure else ()
     outcome: Outcome = "answered" if sure else "no_evidence"
     yield Done(Answer(question, text, citations, passages, outcome, usage, notes=(NO_MODEL,), claims=claims))
+
+
+def _line_ends(text: str) -> Iterator[int]:
+    """The offsets at which the lines of a text that hold anything end."""
+    end = 0
+    for line in text.splitlines(keepends=True):
+        end += len(line)
+        if line.strip():
+            yield end - (len(line) - len(line.rstrip()))
 
 
 def _generated(

@@ -6,7 +6,7 @@ cross-validation shows it better than the default (`citekite.evaluate.crossvalid
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,18 +14,16 @@ import numpy as np
 from citekite.answer.confidence import DEFAULT_THRESHOLD, confidence
 from citekite.errors import SettingsError, SourceError
 from citekite.evaluate.crossvalidate import Choice, choose
+from citekite.evaluate.legs import Searched, search_legs
 from citekite.evaluate.masked import masked
 from citekite.evaluate.metrics import DEPTH as RANKS
 from citekite.evaluate.metrics import import_measures, retrieval_scores
 from citekite.evaluate.question import Question
-from citekite.evaluate.relevance import gold, matches
+from citekite.evaluate.relevance import gold
 from citekite.evaluate.statistics import Array
 from citekite.knowledge_base import KnowledgeBase
 from citekite.ports import Reporter
-from citekite.reports import Progress
-from citekite.retrieve.fuse import fuse, ranked
-from citekite.retrieve.search import DEPTH, SearchPlan
-from citekite.types import Chunk, Hit, Leg
+from citekite.retrieve.search import SearchPlan
 
 # The weights and thresholds that are tried, beside the default.
 GRID = tuple(round(0.05 * step, 2) for step in range(21))
@@ -61,25 +59,6 @@ class Tuning:
         return {name: choice.value for name, choice in choices.items() if choice is not None and choice.is_better}
 
 
-@dataclass(frozen=True, slots=True)
-class _Searched:
-    """A question with what each leg found for it, and the gold ids (or the own id) of each chunk found."""
-
-    question: Question
-    legs: Mapping[str, Mapping[str, Leg]]
-    chunks: Mapping[str, Chunk]
-    items: Mapping[str, tuple[str, ...]]
-
-    def order(self, weight: float) -> list[tuple[str, float]]:
-        return fuse(self.legs, {"dense": 1.0 - weight, "lexical": weight})
-
-    def hits(self, weight: float, k: int) -> list[Hit]:
-        return [
-            Hit(self.chunks[id], score, rank, {name: leg[id] for name, leg in self.legs.items() if id in leg})
-            for rank, (id, score) in enumerate(self.order(weight)[:k], start=1)
-        ]
-
-
 def tune(kb: KnowledgeBase, questions: Sequence[Question], report: Reporter) -> Tuning:
     """Choose the values on these questions; nothing is written (`KnowledgeBase.set_tuned` does).
 
@@ -95,7 +74,7 @@ def tune(kb: KnowledgeBase, questions: Sequence[Question], report: Reporter) -> 
             "`citekite eval questions` makes more"
         )
     with masked(kb, questions) as searched_kb:
-        searched = _search(searched_kb, questions, report)
+        searched = search_legs(searched_kb, questions, report)
     answerable = [one for one in searched if gold(one.question)]
     unanswerable = [one for one in searched if not one.question.answerable]
     weights = _with_default(plan.weight)
@@ -122,46 +101,23 @@ def _default_plan(kb: KnowledgeBase) -> SearchPlan:
     return plan
 
 
-def _search(kb: KnowledgeBase, questions: Sequence[Question], report: Reporter) -> list[_Searched]:
-    collection = kb.collection()
-    found = []
-    for done, question in enumerate(questions, start=1):
-        vector = np.asarray(kb.embed(question.text), dtype=np.float32)
-        legs = {
-            "dense": ranked(collection.search_dense(vector, DEPTH, "")),
-            "lexical": ranked(collection.search_lexical(question.text, DEPTH, "")),
-        }
-        chunks = {chunk.id: chunk for chunk in collection.chunks(list({id for leg in legs.values() for id in leg}))}
-        items = {id: tuple(matches(question, chunk)) for id, chunk in chunks.items()}
-        found.append(_Searched(question, legs, chunks, items))
-        report(Progress("searching", done, len(questions), "questions"))
-    return found
-
-
 def _with_default(default: float) -> list[float]:
     return sorted({*GRID, default})
 
 
-def _ndcg(searched: Sequence[_Searched], weights: Sequence[float]) -> Array:
+def _ndcg(searched: Sequence[Searched], weights: Sequence[float]) -> Array:
     """nDCG@10 of each question by each weight, shape (questions, weights)."""
     wanted = {one.question.id: gold(one.question) for one in searched}
     columns = []
     for weight in weights:
-        scores = retrieval_scores(wanted, {one.question.id: _items(one, weight)[:RANKS] for one in searched})
+        scores = retrieval_scores(
+            wanted, {one.question.id: one.items(id for id, _ in one.order(weight))[:RANKS] for one in searched}
+        )
         columns.append([scores[one.question.id]["nDCG@10"] for one in searched])
     return np.array(columns).T
 
 
-def _items(one: _Searched, weight: float) -> list[str]:
-    """The ids of what was found, best first, each once, as `citekite.evaluate.relevance.ranked_items` has them."""
-    items: dict[str, None] = {}
-    for id, _ in one.order(weight):
-        own = id if one.question.passages else one.chunks[id].source
-        items.update(dict.fromkeys(one.items[id] or (own,)))
-    return list(items)
-
-
-def _recall(searched: Sequence[_Searched], weight: float) -> Array:
+def _recall(searched: Sequence[Searched], weight: float) -> Array:
     """Recall of each question in its first `LEAST_PASSAGES` to `MOST_PASSAGES` chunks, less what the passages cost."""
     rows = []
     for one in searched:
@@ -169,13 +125,13 @@ def _recall(searched: Sequence[_Searched], weight: float) -> Array:
         row = []
         order = [id for id, _ in one.order(weight)[:MOST_PASSAGES]]
         for k in range(1, MOST_PASSAGES + 1):
-            found.update(one.items[order[k - 1]] if k <= len(order) else ())
+            found.update(one.matched[order[k - 1]] if k <= len(order) else ())
             row.append(len(found) / len(wanted) - PASSAGE_COST * k)
         rows.append(row[LEAST_PASSAGES - 1 :])
     return np.array(rows)
 
 
-def _refusals(searched: Sequence[_Searched], thresholds: Sequence[float], weight: float, k: int) -> Array:
+def _refusals(searched: Sequence[Searched], thresholds: Sequence[float], weight: float, k: int) -> Array:
     """Whether each threshold answers or refuses a question rightly, weighted so that the mean is balanced accuracy.
 
     A question with an answer is to be answered, one without to be refused, and both kinds count alike in all.
