@@ -44,7 +44,7 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> Figures:
 
 
 def test_english_fused_is_above_either_leg(figures: Figures) -> None:
-    found = figures("xquad_en", "hybrid", "dense", "lexical")
+    found = figures("xquad_en", "hybrid", "dense", "lexical", every=2)  # half the questions, for time
     assert found["hybrid"] >= 0.970
     assert found["hybrid"] >= max(found["dense"], found["lexical"])
 
@@ -52,6 +52,6 @@ def test_english_fused_is_above_either_leg(figures: Figures) -> None:
 @pytest.mark.parametrize("name", ["xquad_de", "xquad_zh"])
 def test_other_languages_need_no_setting(figures: Figures, name: str) -> None:
     """An embedder made for English must not pull the lexical leg down."""
-    found = figures(name, "hybrid", "lexical", every=2)  # half the questions, for time
+    found = figures(name, "hybrid", "lexical", every=3)
     assert found["hybrid"] >= 0.96
     assert found["hybrid"] >= found["lexical"] - 0.005

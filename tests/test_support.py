@@ -174,7 +174,7 @@ def test_the_judge_is_not_asked_about_an_answer_without_citations() -> None:
 
 
 def test_the_marker_behind_an_extracted_list_stands_for_each_of_its_lines() -> None:
-    text = "The settings of an external etcd are:\n\n- `external`: true for an external service.\n- `endpoints`: of etcd."
+    text = "The settings of an external etcd are:\n\n- `external`: true for an external one.\n- `endpoints`: of etcd."
     *_, done = respond("etcd settings?", "etcd settings?", Retrieval(make_hits(text)), None, AnswerPlan(2000, 0.0))
     assert isinstance(done, Done)
     assert "`endpoints`" in done.answer.text

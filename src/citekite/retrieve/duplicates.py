@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cached_property
 
 import regex
 
@@ -22,30 +23,41 @@ _WORD = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}
 _NUMBER = regex.compile(r"\d+")
 
 
-@dataclass(frozen=True, slots=True)
+# Texts whose lengths differ by more cannot share so many 5-grams, and need not be cut into them.
+_LENGTHS = 0.8
+
+
 class _Fingerprint:
-    """What is compared of a chunk; `shingles` is empty for a short text."""
+    """What is compared of a chunk; its words are cut into 5-grams only when there is a text to compare them with."""
 
-    plain: str
-    headings: tuple[str, ...]
-    shingles: frozenset[tuple[str, ...]]
-
-    @classmethod
-    def of(cls, chunk: Chunk, plain: str) -> _Fingerprint:
-        words = _WORD.findall(plain)
-        size = len(words) - _SHINGLE + 1
-        shingles = (tuple(words[i : i + _SHINGLE]) for i in range(size)) if len(words) >= _LEAST_WORDS else ()
-        # "None." means what the headings above it say.
-        return cls(plain, chunk.headings if size < 1 else (), frozenset(shingles))
+    def __init__(self, chunk: Chunk, plain: str) -> None:
+        self.plain = plain
+        self._headings = chunk.headings
 
     def resembles(self, other: _Fingerprint) -> bool:
         if self.plain == other.plain:
-            return self.headings == other.headings
-        fewer, more = sorted((len(self.shingles), len(other.shingles)))
+            # "None." means what the headings above it say.
+            return len(self._words) >= _SHINGLE or self._headings == other._headings
+        shorter, longer = sorted((len(self.plain), len(other.plain)))
+        if shorter < _LENGTHS * longer:
+            return False
+        fewer, more = sorted((len(self._shingles), len(other._shingles)))
         if fewer == 0 or fewer < _NEARLY_ALL * more:
             return False
-        shared = len(self.shingles & other.shingles)
+        shared = len(self._shingles & other._shingles)
         return shared >= _NEARLY_ALL * (fewer + more - shared)
+
+    @cached_property
+    def _words(self) -> list[str]:
+        return _WORD.findall(self.plain)
+
+    @cached_property
+    def _shingles(self) -> frozenset[tuple[str, ...]]:
+        """The word 5-grams; none of a short text."""
+        words = self._words
+        if len(words) < _LEAST_WORDS:
+            return frozenset()
+        return frozenset(tuple(words[i : i + _SHINGLE]) for i in range(len(words) - _SHINGLE + 1))
 
 
 def collapse(hits: Sequence[Hit]) -> list[Hit]:
@@ -58,7 +70,7 @@ def collapse(hits: Sequence[Hit]) -> list[Hit]:
     by_numbers: dict[tuple[str, ...], list[tuple[_Fingerprint, int]]] = {}
     for hit in hits:
         plain = _plain(hit.chunk.text)
-        fingerprint = _Fingerprint.of(hit.chunk, plain)
+        fingerprint = _Fingerprint(hit.chunk, plain)
         group = by_numbers.setdefault(tuple(_NUMBER.findall(plain)), [])
         place = next((place for known, place in group if known.resembles(fingerprint)), None)
         if place is None:
