@@ -196,7 +196,8 @@ def test_a_search_finds_only_what_the_filter_admits(
     monkeypatch.chdir(folder)
 
     def names(filter: str | Filter) -> list[str]:
-        return sorted(Path(hit.chunk.source).name for hit in kb.search("red kite", filter=filter, mode=mode))
+        hits = kb.search("red kite", filter=filter, mode=mode)
+        return sorted(Path(chunk.source).name for hit in hits for chunk in (hit.chunk, *hit.others))
 
     assert names(Filter()) == names("") == ["black.md", "old.md", "red.md"]
     assert names(Filter(sources="docs/red.md")) == ["red.md"]
