@@ -15,24 +15,24 @@ from citekite.types import Hit
 # Log-odds; a figure of `Evidence` tells what is missing, so none may raise the confidence.
 SUBJECT_WEIGHTS = {
     "": 4.61,
-    "absent": -0.59,
-    "unlike": -5.53,
+    "absent": -0.62,
+    "unlike": -5.55,
     "missing_words": -1.25,
-    "missing_names": -2.12,
+    "missing_names": -2.1,
 }
 STATEMENT_WEIGHTS = {
-    "": 1.23,
-    "missing_kind": -0.76,
-    "distant_kind": -0.94,
-    "missing_unit": -1.42,
-    "missing_name": -0.63,
-    "missing_number": -0.5,
-    "scattered": -0.26,
-    "negation": -2.43,
-    "opposite": -2.02,
-    "superlative": -0.74,
-    "qualifier": -0.18,
-    "exclusion": -0.67,
+    "": 1.24,
+    "missing_kind": -0.75,
+    "distant_kind": -1.09,
+    "missing_unit": -1.45,
+    "missing_name": -0.65,
+    "missing_number": -0.53,
+    "scattered": -0.14,
+    "negation": -2.52,
+    "opposite": -2.04,
+    "superlative": -0.75,
+    "qualifier": -0.19,
+    "exclusion": -1.03,
 }
 # Below this probability of being about the subject, that alone lowers the confidence: a question that paraphrases
 # much is not to be taken for one that asks something else.
