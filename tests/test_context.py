@@ -102,7 +102,7 @@ def test_a_citation_names_every_place_of_its_words(kb: KnowledgeBase, folder: Pa
 
 def test_chunks_are_found_by_their_place(kb: KnowledgeBase) -> None:
     (hit,) = kb.search(PARKING, k=1)
-    collection = kb._collection()
+    collection = kb.collection()
     found = collection.at(places_beside([hit]))
     guide = [chunk for chunk in collection.all_chunks() if chunk.source == hit.chunk.source]
     assert sorted(chunk.ordinal for chunk in found) == sorted(chunk.ordinal for chunk in guide)

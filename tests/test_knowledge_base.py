@@ -239,7 +239,7 @@ def test_one_process_may_open_a_database_twice(tmp_path: Path, folder: Path) -> 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
 def test_folder_that_cannot_be_written(tmp_path: Path, folder: Path) -> None:
-    for parent in (tmp_path, *list(tmp_path.parents)[:2]):
+    for parent in (tmp_path, *list(tmp_path.parents)[:3]):
         parent.chmod(0o755)
     code = "import os, sys; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
     code += "from citekite.store import embedded; from pathlib import Path\nembedded.check(Path(sys.argv[1]))"

@@ -48,7 +48,7 @@ def test_a_second_writer_is_refused_until_the_first_is_done(server: str, tmp_pat
     with KnowledgeBase(settings=settings) as first, KnowledgeBase(settings=settings) as second:
         first.sync(tmp_path)
         (tmp_path / "b.md").write_text("# Owls\n\nOwls hoot.\n")
-        with first._collection().writing() as writer:
+        with first.collection().writing() as writer:
             writer.delete(["unknown"])
             with pytest.raises(StoreError, match=r"another sync writes to this collection \(process \d+"):
                 second.sync(tmp_path)

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from citekite.evaluate.dataset import read_dataset
+from citekite.evaluate.dataset import Dataset, read_dataset
 from citekite.evaluate.indexes import Indexes
-from citekite.evaluate.run import evaluate
+from citekite.evaluate.metrics import DEPTH, retrieval_scores
+from citekite.evaluate.relevance import gold, ranked_items
+from citekite.knowledge_base import KnowledgeBase
 from citekite.settings import Settings
 from citekite.types import Mode
 
@@ -36,11 +38,18 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> Figures:
         found: dict[Mode, float] = {}
         for mode in modes:
             with indexes.open(settings.model_copy(update={"mode": mode})) as kb:
-                found[mode] = evaluate(kb, dataset, answers=False).metrics[METRIC].mean
+                found[mode] = _mean(kb, dataset)
         print(f"\n{name} {METRIC}: " + ", ".join(f"{mode} {value:.4f}" for mode, value in found.items()))
         return found
 
     return measured
+
+
+def _mean(kb: KnowledgeBase, dataset: Dataset) -> float:
+    """The metric over the questions, of ten hits each: one paragraph is one chunk here."""
+    wanted = {question.id: gold(question) for question in dataset.questions}
+    found = {question.id: ranked_items(question, kb.search(question.text, k=DEPTH)) for question in dataset.questions}
+    return sum(scores[METRIC] for scores in retrieval_scores(wanted, found).values()) / len(wanted)
 
 
 def test_english_fused_is_above_either_leg(figures: Figures) -> None:
@@ -52,6 +61,6 @@ def test_english_fused_is_above_either_leg(figures: Figures) -> None:
 @pytest.mark.parametrize("name", ["xquad_de", "xquad_zh"])
 def test_other_languages_need_no_setting(figures: Figures, name: str) -> None:
     """An embedder made for English must not pull the lexical leg down."""
-    found = figures(name, "hybrid", "lexical", every=3)
+    found = figures(name, "hybrid", "lexical", every=2)
     assert found["hybrid"] >= 0.96
     assert found["hybrid"] >= found["lexical"] - 0.005
