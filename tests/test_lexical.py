@@ -133,7 +133,7 @@ def _leg(scores: dict[str, float]) -> dict[str, Leg]:
 
 def test_index_finds_what_was_added_replaced_and_not_what_was_removed(tmp_path: Path) -> None:
     index = LexicalIndex(tmp_path / "index")
-    index.begin(anew=True)
+    index.begin()
     index.add([chunk("a", "red kite"), chunk("b", "black kite"), chunk("c", "barn owl")])
     index.commit(Version("1", 3))
     assert {id for id, _ in index.search("kite", 9, None, "")} == {"a", "b"}
@@ -147,20 +147,20 @@ def test_index_finds_what_was_added_replaced_and_not_what_was_removed(tmp_path: 
 
 def test_index_is_current_for_its_version_and_size_alone(tmp_path: Path) -> None:
     index = LexicalIndex(tmp_path / "index")
-    assert not index.is_current(Version("1", 0))
-    index.begin(anew=True)
+    assert not index.open(Version("1", 0))
+    index.begin()
     index.add([chunk("a", "red kite")])
-    assert not index.is_current(Version("1", 1)), "not before the commit"
+    assert not index.open(Version("1", 1)), "not before the commit"
     index.commit(Version("1", 1))
     for reader in (index, LexicalIndex(tmp_path / "index")):
-        assert reader.is_current(Version("1", 1))
-        assert not reader.is_current(Version("2", 1))
-        assert not reader.is_current(Version("1", 2))
+        assert reader.open(Version("1", 1))
+        assert not reader.open(Version("2", 1))
+        assert not reader.open(Version("1", 2))
 
 
 def test_filter_is_asked_once_for_each_expression_and_version(tmp_path: Path) -> None:
     index = LexicalIndex(tmp_path / "index")
-    index.begin(anew=True)
+    index.begin()
     index.add([chunk("a", "red kite"), chunk("b", "black kite")])
     index.commit(Version("1", 2))
     asked: list[str] = []
@@ -181,7 +181,7 @@ def test_filter_is_asked_once_for_each_expression_and_version(tmp_path: Path) ->
 
 def test_filter_does_not_change_a_score(tmp_path: Path) -> None:
     index = LexicalIndex(tmp_path / "index")
-    index.begin(anew=True)
+    index.begin()
     index.add([chunk("a", "red kite"), chunk("b", "black kite of the north")])
     index.commit(Version("1", 2))
     everything = dict(index.search("kite", 9, None, ""))
@@ -191,7 +191,7 @@ def test_filter_does_not_change_a_score(tmp_path: Path) -> None:
 
 def test_query_syntax_in_a_question_is_text(tmp_path: Path) -> None:
     index = LexicalIndex(tmp_path / "index")
-    index.begin(anew=True)
+    index.begin()
     index.add([chunk("a", "red kite")])
     index.commit(Version("1", 1))
     assert [id for id, _ in index.search('kite" AND (id:zzz OR -*) ~^2', 9, None, "")] == ["a"]

@@ -22,7 +22,6 @@ from citekite.evaluate.tune import LEAST_PASSAGES, PASSAGE_COST, Tuning, tune
 from citekite.reports import Progress
 from citekite.retrieve.search import SearchPlan
 from citekite.settings import Settings
-from citekite.store.lexical_index import Version
 from commands import OURS, write_docs
 from scripted_endpoint import ScriptedEndpoint
 from stored import knowledge_base, write
@@ -130,7 +129,7 @@ def test_what_is_recorded_serves_every_search_until_it_is_reset(papers: Knowledg
 
     assert papers.status().tuned == {"lexical_weight": 1.0, "k": 2}
     assert collection._index is not None
-    assert collection._index.is_current(Version(collection.record.version, collection.count()))
+    assert collection._index.is_ready
     with KnowledgeBase(settings=papers.settings) as other:
         hits = other.search(QUESTIONS[3].text)
         assert len(hits) == 2

@@ -37,7 +37,8 @@ class KnowledgeBase:
 
     `uri` and the keyword arguments are settings and win over the environment and `citekite.toml`; `settings` takes
     ready-made ones instead of all that. Nothing is opened before the first call. Every method raises a
-    `CitekiteError` that says what to do. Methods may be called from several threads; a write waits for the one before.
+    `CitekiteError` that says what to do. Methods may be called from several threads: a write waits for the one before,
+    a search waits for none.
 
     >>> with KnowledgeBase("./docs.db") as kb:  # doctest: +SKIP
     ...     kb.sync("docs/")
@@ -234,6 +235,9 @@ class KnowledgeBase:
 
     def collection(self) -> Collection:
         """The opened collection, for what reads its chunks or searches a single leg; raises `UnknownCollection`."""
+        opened = self._opened
+        if opened is not None:  # a search need not wait for a sync to end
+            return opened
         with self._lock:
             if self._opened is None:
                 self._opened = self._store.open(self.settings.collection)

@@ -100,7 +100,7 @@ def _expression(filter: str | Filter, collection: Collection) -> str:
     if isinstance(filter, str):
         return filter
     canonical = replace(filter, sources=tuple(map(normalise_source, texts(filter.sources))))
-    return canonical.to_expression(lambda: {row["source"] for row in collection.scan("", ("source",))})
+    return canonical.to_expression(collection.sources)
 
 
 def _expanded(question: str, plan: SearchPlan, models: Models, watch: Stopwatch) -> Queries:

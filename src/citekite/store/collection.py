@@ -16,6 +16,7 @@ from citekite.retrieve.filter import quote
 from citekite.retrieve.lexical import analyse
 from citekite.store import schema
 from citekite.store.faults import translated
+from citekite.store.lease import PROPERTY as LEASE
 from citekite.store.lexical_index import LexicalIndex, Version
 from citekite.store.record import PROPERTY, CollectionRecord
 from citekite.store.writer import WRITE_ROWS, Entry, Writer
@@ -56,6 +57,7 @@ class Collection:
         self._physical = physical
         self._consistency = consistency
         self._index = index
+        self._sources: tuple[str, Sequence[str]] = ("", ())
         self.record = record
 
     @property
@@ -98,8 +100,7 @@ class Collection:
         if not places:
             return []
         if self._index is not None:
-            if not self._index.is_open:  # else the search that found the hits has just looked
-                self._refresh_index(self._index)
+            self._refresh_index(self._index)
             return self.chunks(self._index.at(places))
         parts = (f"(source == {quote(source)} and ordinal in {sorted(places[source])})" for source in places)
         return [schema.to_chunk(row) for row in self.scan(" or ".join(parts), schema.CHUNK_FIELDS)]
@@ -123,6 +124,13 @@ class Collection:
                 state.rows[row["id"]] = digests.setdefault(row["digest"], row["digest"])
                 state.chunks = row["chunks"]
         return states
+
+    def sources(self) -> Sequence[str]:
+        """The distinct sources, sorted; they are read again only where the content may have changed."""
+        state = self._state()
+        if not state or state != self._sources[0]:
+            self._sources = state, sorted({row["source"] for row in self.scan("", ("source",))})
+        return self._sources[1]
 
     def documents(self) -> list[DocumentSummary]:
         """All documents, sorted by source."""
@@ -196,12 +204,35 @@ class Collection:
         if self._index is not None:
             self._refresh_index(self._index)
 
+    def reload_record(self) -> CollectionRecord:
+        """What the collection says about itself now; another writer may have changed it."""
+        self.record = CollectionRecord.from_json(self._properties().get(PROPERTY, ""), self._physical)
+        return self.record
+
     def _refresh_index(self, index: LexicalIndex) -> None:
-        version = Version(self.record.version, self.count())
-        if not index.is_current(version):
-            index.begin(anew=True)
-            index.add(self.all_chunks())
-            index.commit(version)
+        if index.is_ready:
+            return
+        with index.lock:
+            if index.is_ready:  # another thread has just seen to it
+                return
+            version = Version(self.reload_record().version, self.count())
+            if not index.open(version):
+                index.rebuild(self.all_chunks(), version)
+
+    def _state(self) -> str:
+        """What tells one content of the collection from another; empty while a writer is at work."""
+        if self._index is not None:
+            self._refresh_index(self._index)
+            return self._index.state
+        properties = self._properties()
+        if properties.get(LEASE):
+            return ""
+        return CollectionRecord.from_json(properties.get(PROPERTY, ""), self._physical).version
+
+    def _properties(self) -> Mapping[str, str]:
+        with translated("reading the collection's record", self._uri):
+            properties: Mapping[str, str] = self._client.describe_collection(self._physical).get("properties", {})
+        return properties
 
     def _search(self, data: Any, vector_field: str, metric: str, limit: int, filter: str) -> Scored:
         with translated("searching", self._uri, filter=filter or None):

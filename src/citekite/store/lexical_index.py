@@ -3,19 +3,24 @@
 Milvus Lite's own BM25 is Python and counts by segment; tantivy is 100 times faster and counts over the collection
 (docs/retrieval.md). The index also finds a chunk by its place in a document, for which Milvus Lite would read all rows.
 It holds nothing of its own: it carries the version of the collection it was made from, and is made anew when it is
-missing, of another version, of another size, or damaged.
+missing, of another version, of another size, or damaged. That is found out when it is opened. From then on the lock of
+the embedded database keeps other processes away, and all that writes in this one shares the object (`shared_index`).
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
+from citekite.errors import StoreError
 from citekite.retrieve.lexical import analyse, terms
 from citekite.types import Chunk
 
@@ -35,63 +40,103 @@ class Version:
 class LexicalIndex:
     """BM25 over the analysed text of all chunks of one collection, in a folder of its own.
 
-    `add` and `remove` take effect with `commit`; `search` sees what was committed last. Not safe for two processes,
-    which the lock of the embedded database beside it rules out.
+    `add` and `remove` take effect with `commit`; `search` sees what was committed last, also while a writer is at work.
+    Threads may share it. Not safe for two processes, which the lock of the embedded database beside it rules out.
     """
 
     def __init__(self, folder: Path) -> None:
+        self.lock = threading.RLock()  # held to open, to make anew, to begin and to end changes
         self._folder = folder
         self._index: Any = None
         self._writer: Any = None
+        self._writing = False
+        self._stamped = ""  # the stamp of what `_index` serves
         self._filters: OrderedDict[tuple[str, str], Any] = OrderedDict()
 
     @property
-    def is_open(self) -> bool:
-        """Whether the index was opened or made before."""
-        return self._index is not None
+    def is_ready(self) -> bool:
+        """Whether it serves what was committed last; reads one small file, so that it can be asked at each search."""
+        return self._writing or bool(self.state)
 
-    def is_current(self, version: Version) -> bool:
-        """Whether the index on disk was made from that version of the collection, and opens."""
-        if self._stamp() != _stamp_of(version):
-            return False
-        return self._index is not None or self._open()
+    @property
+    def state(self) -> str:
+        """What tells one content from another; empty while it changes, and where the index is not ready."""
+        return self._stamped if not self._writing and self._stamp() == self._stamped else ""
 
-    def begin(self, *, anew: bool = False) -> None:
-        """Start changes: the stamp goes first, so that a process killed here leaves an index known to be stale."""
-        (self._folder / "version.json").unlink(missing_ok=True)
-        if anew or (self._index is None and not self._open()):
-            self._create()
-        self._writer = self._index.writer(_WRITER_BYTES, 1)
+    def open(self, version: Version) -> bool:
+        """Open what is on disk, if it was made from that version of the collection; returns whether it was."""
+        with self.lock:
+            if self._stamp() != _stamp_of(version) or not self._open():
+                return False
+            self._stamped = _stamp_of(version)
+            return True
+
+    def rebuild(self, chunks: Iterable[Chunk], version: Version) -> None:
+        """Make it anew from all chunks; the one that was open serves until then."""
+        with self.lock, _writable(self._folder):
+            self._stamped = ""
+            index = self._create()
+            writer = index.writer(_WRITER_BYTES, 1)
+            for chunk in chunks:
+                _put(writer, chunk)
+            writer.commit()
+            writer.wait_merging_threads()
+            index.reload()
+            self._index = index
+            self._mark(version)
+
+    def begin(self) -> None:
+        """Start changes: the stamp goes first, so that a process killed here leaves an index known to be stale.
+
+        Raises `StoreError` while another writer is at work.
+        """
+        with self.lock, _writable(self._folder):
+            if self._writing:
+                raise StoreError(
+                    "another sync of this process writes to this collection: wait until it is done, then run this again"
+                )
+            (self._folder / "version.json").unlink(missing_ok=True)
+            if self._index is None and not self._open():
+                self._index = self._create()
+            self._writer = self._index.writer(_WRITER_BYTES, 1)
+            self._writing = True
 
     def add(self, chunks: Iterable[Chunk]) -> None:
         """Add chunks; one with the id of a chunk already there replaces it."""
-        import tantivy
-
-        for chunk in chunks:
-            self._writer.delete_documents_by_term("id", chunk.id)
-            place = _place(chunk.source, chunk.ordinal)
-            self._writer.add_document(tantivy.Document(id=chunk.id, place=place, terms=analyse(chunk.indexed_text)))
+        with _writable(self._folder):
+            for chunk in chunks:
+                self._writer.delete_documents_by_term("id", chunk.id)
+                _put(self._writer, chunk)
 
     def remove(self, ids: Iterable[str]) -> None:
         """Remove chunks by id; an unknown id is ignored."""
-        for id in ids:
-            self._writer.delete_documents_by_term("id", id)
+        with _writable(self._folder):
+            for id in ids:
+                self._writer.delete_documents_by_term("id", id)
 
     def prepare(self) -> None:
         """Make the changes durable, not visible yet; may run beside other work, `commit` has to follow."""
-        self._writer.commit()
-        self._writer.wait_merging_threads()
-        self._writer = None
+        with _writable(self._folder):
+            self._writer.commit()
+            self._writer.wait_merging_threads()
+            self._writer = None
 
     def commit(self, version: Version) -> None:
         """Make the changes durable and visible, and stamp the index with the version they belong to."""
         if self._writer is not None:
             self.prepare()
-        self._index.reload()
-        self._filters.clear()
-        temporary = self._folder / "version.json.new"
-        temporary.write_text(_stamp_of(version), encoding="utf-8")
-        temporary.replace(self._folder / "version.json")
+        with self.lock, _writable(self._folder):
+            self._index.reload()
+            self._mark(version)
+            self._writing = False
+
+    def abandon(self) -> None:
+        """End changes that cannot be committed: the index has no stamp then, and the next search makes it anew."""
+        with self.lock:
+            if self._writing:
+                self._writer = None
+                self._stamped = ""
+                self._writing = False
 
     def search(
         self, question: str, limit: int, allowed: Callable[[], Sequence[str]] | None, filter: str
@@ -137,22 +182,32 @@ class LexicalIndex:
 
     def drop(self) -> None:
         """Delete the index from disk."""
-        self._index = self._writer = None
-        shutil.rmtree(self._folder, ignore_errors=True)
+        with self.lock:
+            self.abandon()
+            self._index, self._stamped = None, ""
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _allowed_query(self, filter: str, allowed: Callable[[], Sequence[str]]) -> Any:
-        import tantivy
+        state = self.state
+        with self.lock:
+            known = self._filters.get((filter, state))
+        if known is not None:
+            return known
+        query = _any_of(self._index.schema, list(allowed()))
+        if state:  # what is admitted while the content changes is not remembered
+            with self.lock:
+                self._filters[filter, state] = query
+                while len(self._filters) > _REMEMBERED_FILTERS:
+                    self._filters.popitem(last=False)
+        return query
 
-        key = (filter, self._stamp())
-        if key not in self._filters:
-            ids = list(allowed())
-            self._filters[key] = (
-                tantivy.Query.term_set_query(self._index.schema, "id", ids) if ids else tantivy.Query.empty_query()
-            )
-            while len(self._filters) > _REMEMBERED_FILTERS:
-                self._filters.popitem(last=False)
-        self._filters.move_to_end(key)
-        return self._filters[key]
+    def _mark(self, version: Version) -> None:
+        """Write the stamp; what was remembered of the content before is forgotten."""
+        self._filters.clear()
+        temporary = self._folder / "version.json.new"
+        temporary.write_text(_stamp_of(version), encoding="utf-8")
+        temporary.replace(self._folder / "version.json")
+        self._stamped = _stamp_of(version)
 
     def _stamp(self) -> str:
         try:
@@ -172,10 +227,10 @@ class LexicalIndex:
         self._index = index
         return True
 
-    def _create(self) -> None:
+    def _create(self) -> Any:
         import tantivy
 
-        self.drop()
+        shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
         schema = (
             tantivy.SchemaBuilder()
@@ -184,8 +239,34 @@ class LexicalIndex:
             .add_text_field("terms", tokenizer_name="terms", index_option="freq")
             .build()
         )
-        self._index = tantivy.Index(schema, path=str(self._folder))
-        _register(self._index)
+        index = tantivy.Index(schema, path=str(self._folder))
+        _register(index)
+        return index
+
+
+_shared: WeakValueDictionary[Path, LexicalIndex] = WeakValueDictionary()
+_guard = threading.Lock()
+
+
+def shared_index(folder: Path) -> LexicalIndex:
+    """The index in a folder, one object for the whole process: what one part of it writes, the others see."""
+    with _guard:
+        index = _shared.get(folder)
+        if index is None:
+            index = _shared[folder] = LexicalIndex(folder)
+        return index
+
+
+@contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    """Changes to the files of an index; tantivy reports a full disk or a missing file as ValueError."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise StoreError(
+            f"the lexical index {folder} cannot be written: {error}. Free some space on the disk, or mend the "
+            "folder's permissions; the next search makes the index anew"
+        ) from error
 
 
 def _register(index: Any) -> None:
@@ -193,6 +274,19 @@ def _register(index: Any) -> None:
     import tantivy
 
     index.register_tokenizer("terms", tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).build())
+
+
+def _put(writer: Any, chunk: Chunk) -> None:
+    import tantivy
+
+    place = _place(chunk.source, chunk.ordinal)
+    writer.add_document(tantivy.Document(id=chunk.id, place=place, terms=analyse(chunk.indexed_text)))
+
+
+def _any_of(schema: Any, ids: Sequence[str]) -> Any:
+    import tantivy
+
+    return tantivy.Query.term_set_query(schema, "id", ids) if ids else tantivy.Query.empty_query()
 
 
 def _place(source: str, ordinal: int) -> str:

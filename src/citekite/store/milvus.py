@@ -19,7 +19,7 @@ from citekite.settings import Settings
 from citekite.store import embedded, schema
 from citekite.store.collection import Collection
 from citekite.store.faults import quiet_milvus, translated
-from citekite.store.lexical_index import LexicalIndex
+from citekite.store.lexical_index import shared_index
 from citekite.store.record import PROPERTY, CollectionRecord
 
 CONNECT_SECONDS = 10
@@ -231,7 +231,7 @@ class MilvusStore:
             # A collection that was closed comes back released, also in the embedded database.
             client.load_collection(physical)
         record = CollectionRecord.from_json(description.get("properties", {}).get(PROPERTY, ""), name)
-        index = LexicalIndex(self._index_folder(physical)) if self._path is not None else None
+        index = shared_index(self._index_folder(physical)) if self._path is not None else None
         return Collection(client, self.uri, physical, record, self._consistency, index)
 
     def _index_folder(self, physical: str) -> Path:
@@ -242,7 +242,7 @@ class MilvusStore:
         with translated("dropping a collection", self.uri):
             self._connected().drop_collection(physical)
         if self._path is not None:
-            LexicalIndex(self._index_folder(physical)).drop()
+            shared_index(self._index_folder(physical)).drop()
 
     def _has_full_text(self) -> bool:
         """Full text search came with Milvus 2.5; a version that cannot be read is taken for a newer one."""

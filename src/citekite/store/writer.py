@@ -81,10 +81,10 @@ class Writer:
 
     def describe(self, *, splitter: str, contextual: str) -> None:
         """Record how chunks are made from now on; before they are written, so that a killed run is continued alike."""
-        described = replace(self._record, splitter=splitter, contextual=contextual)
-        if described != self._record:
-            self._record = described
+        if (splitter, contextual) != (self._record.splitter, self._record.contextual):
             self._start()
+            self._record = replace(self._record, splitter=splitter, contextual=contextual)
+            self._collection.save_record(self._record)
 
     def set_tuned(self, *, lexical_weight: float | None, k: int | None, abstain_threshold: float | None) -> None:
         """Record what tuning found better than the defaults; None stands for the default."""
@@ -95,11 +95,15 @@ class Writer:
         """Flush, once for the whole job, and bring the index beside the database up to date."""
         if not self._started:
             return
+        try:
+            self._flush()
+            self._collection.save_record(self._record)
+            if self._index is not None:
+                self._index.commit(Version(self._record.version, self._collection.count()))
+        except BaseException:
+            self.give_up()
+            raise
         self._started = False
-        self._flush()
-        self._collection.save_record(self._record)
-        if self._index is not None:
-            self._index.commit(Version(self._record.version, self._collection.count()))
         if self._lease is not None:
             self._lease.release()
 
@@ -114,7 +118,12 @@ class Writer:
 
     def give_up(self) -> None:
         """Let the next writer in, and write nothing more."""
-        if self._lease is not None and self._started:
+        if not self._started:
+            return
+        self._started = False
+        if self._index is not None:
+            self._index.abandon()
+        if self._lease is not None:
             with suppress(StoreError):  # the store has failed already; the lease then runs out by itself
                 self._lease.release()
 
@@ -126,11 +135,12 @@ class Writer:
         if self._lease is not None:
             self._lease.take()
         if self._index is not None:
-            self._collection.refresh()
-            self._index.begin()
-        self._record = self._record.renewed()
-        self._collection.save_record(self._record)
+            with self._index.lock:
+                self._collection.refresh()
+                self._index.begin()
         self._started = True
+        self._record = self._collection.reload_record().renewed()  # another writer may have changed it
+        self._collection.save_record(self._record)
 
     def _count_english(self, texts: Iterable[str]) -> None:
         shares = [share for share in map(english_share, texts) if share is not None]
