@@ -258,6 +258,33 @@ def test_conditions_of_the_command_line() -> None:
         parse_date("31.5.2024")
 
 
+@pytest.mark.parametrize(
+    "expression", ["page > 3) or (page >= 0", "(page > 3", 'title == "a', "title == ')' or '", ")("]
+)
+def test_an_expression_cannot_leave_the_brackets_it_is_put_in(expression: str) -> None:
+    with pytest.raises(FilterError, match="do not match"):
+        Filter(expression=expression, where={"lang": "en"}).to_expression(list)
+
+
+@pytest.mark.parametrize(
+    "expression", ["(page > 3)", 'title == ")(" or text like "%(%"', r"""title == "it's \") (" """]
+)
+def test_a_whole_expression_goes_with_other_conditions(expression: str) -> None:
+    together = Filter(expression=expression, where={"lang": "en"}).to_expression(list)
+    assert together.startswith(f"({expression.strip()}) and (")
+
+
+def test_a_date_with_midnight_bounds_days_too() -> None:
+    day, midnight = date(2024, 4, 1), datetime(2024, 4, 1)
+    assert Filter(after=midnight).to_expression(list) == Filter(after=day).to_expression(list)
+    assert "T12:30" in Filter(after=datetime(2024, 4, 1, 12, 30)).to_expression(list)
+
+
+def test_a_source_may_be_a_path() -> None:
+    for path in (Path("/docs"), [Path("/docs")]):
+        assert Filter(sources=path).to_expression(list) == Filter(sources="/docs").to_expression(list)
+
+
 def test_an_expression_alone_stays_as_it_is() -> None:
     assert Filter(expression=" page > 3 ").to_expression(list) == "page > 3"
     assert Filter().to_expression(list) == ""

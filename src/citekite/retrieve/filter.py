@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime, time
 from fnmatch import fnmatchcase
 from itertools import groupby
+from pathlib import PurePath
 
 from citekite.errors import FilterError
 
@@ -22,6 +24,7 @@ _INT64 = range(-(1 << 63), 1 << 63)
 # Milvus Lite knows these escapes alone; any other character, also a control character, stands for itself.
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
 _NOTHING = 'source == ""'
+_QUOTED = re.compile(r"""(["'])(?:\\.|(?!\1)[^\\])*\1""", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class Filter:
     2
     """
 
-    sources: str | Sequence[str] = ()
+    sources: str | PurePath | Sequence[str | PurePath] = ()
     paths: str | Sequence[str] = ()
     where: Mapping[str, Value | Sequence[Value]] = field(default_factory=dict)
     after: date | None = None
@@ -51,9 +54,14 @@ class Filter:
         `sources` have to be canonical. `stored` gives the sources in the collection and is called only for `paths`.
         Raises `FilterError` for a value that no document can have.
         """
-        parts = [self.expression.strip(), self._sources(), self._paths(stored), *self._where(), self._dates()]
+        expression = self.expression.strip()
+        parts = [self._sources(), self._paths(stored), *self._where(), self._dates()]
         given = [part for part in parts if part]
-        return " and ".join(f"({part})" for part in given) if len(given) > 1 else "".join(given)
+        if not given:
+            return expression
+        if expression:
+            given.insert(0, _whole(expression))
+        return " and ".join(f"({part})" for part in given) if len(given) > 1 else given[0]
 
     def _sources(self) -> str:
         return " or ".join(_is_under(source) for source in texts(self.sources))
@@ -109,9 +117,9 @@ def quote(text: str) -> str:
     return f'"{text.translate(_ESCAPES)}"'
 
 
-def texts(values: str | Sequence[str]) -> tuple[str, ...]:
+def texts(values: str | PurePath | Sequence[str | PurePath]) -> tuple[str, ...]:
     """The texts of a list, or the one that stands alone."""
-    return (values,) if isinstance(values, str) else tuple(values)
+    return (str(values),) if isinstance(values, str | PurePath) else tuple(map(str, values))
 
 
 def parse_where(conditions: Iterable[str]) -> dict[str, list[Value]]:
@@ -135,6 +143,19 @@ def parse_date(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise FilterError(f"{text!r} is no date: write it as YEAR-MONTH-DAY, such as 2024-05-31") from None
+
+
+def _whole(expression: str) -> str:
+    """An expression that stays one between brackets: with `page > 3) or (page > 0` the other conditions would not."""
+    bare = _QUOTED.sub("", expression)
+    depth = 0
+    for bracket in re.findall(r"[()]", bare):
+        depth += 1 if bracket == "(" else -1
+        if depth < 0:
+            break
+    if depth or '"' in bare or "'" in bare:
+        raise FilterError(f"brackets or quotation marks do not match in the filter {expression!r}")
+    return expression
 
 
 def _is_under(source: str) -> str:
@@ -193,6 +214,8 @@ def _literal(value: Value) -> str:
 
 
 def _date(value: object) -> date:
+    if isinstance(value, datetime) and value.time() == time():
+        return value.date()  # so that it bounds days that are stored without a time as well
     if isinstance(value, date):
         return value
     raise FilterError(f"after and before are dates, not {value!r}")
