@@ -89,6 +89,18 @@ def test_as_many_as_rerank_depth_are_read_and_k_are_kept(uri: str, endpoint: Scr
     assert [len(request.body["documents"]) for request in endpoint.requests("/rerank")] == [2, 3]
 
 
+def test_a_text_that_stands_in_ten_documents_is_read_once(tmp_path: Path, endpoint: ScriptedEndpoint) -> None:
+    copies = {f"copy{number}.md": FILES["tail.md"] for number in range(10)}
+    with knowledge_base(tmp_path / "copies.db", **api(endpoint, rerank_depth=2)) as kb:
+        kb.sync(write(tmp_path / "docs", FILES | copies))
+        hits = kb.search(QUESTION)
+
+    (request,) = endpoint.requests("/rerank")
+    assert len(request.body["documents"]) == 2
+    assert [hit.rank for hit in hits] == [1, 2, 3][: len(hits)]
+    assert [len(hit.others) for hit in hits] == [10, 0]
+
+
 @pytest.mark.parametrize(
     ("fault", "times", "said"),
     [

@@ -87,7 +87,7 @@ def make_reranker(settings: Settings) -> Reranker | None:
 
 
 def reranked(question: str, hits: Sequence[Hit], reranker: Reranker) -> tuple[list[Hit], tuple[str, ...]]:
-    """The hits in the reranker's order, with its scores and a leg `rerank`; and a remark where it failed.
+    """The hits in the reranker's order, with its ranks and scores and a leg `rerank`; and a remark where it failed.
 
     Hits that the reranker leaves out come after the others as they were. When its endpoint fails, so do all of them.
     """
@@ -101,4 +101,5 @@ def reranked(question: str, hits: Sequence[Hit], reranker: Reranker) -> tuple[li
         for rank, (index, score) in enumerate(ranking, start=1)
     ]
     named = {index for index, _ in ranking}
-    return [*ordered, *(hit for index, hit in enumerate(hits) if index not in named)], ()
+    ordered += [hit for index, hit in enumerate(hits) if index not in named]
+    return [replace(hit, rank=rank) for rank, hit in enumerate(ordered, start=1)], ()

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from citekite.embed.vectors import unit_vectors
 from citekite.ingest.sources import normalise_source
-from citekite.ports import Embedder, Reranker
+from citekite.ports import Embedder
 from citekite.retrieve.duplicates import collapse
 from citekite.retrieve.filter import Filter, texts
 from citekite.retrieve.fuse import fuse, lexical_weight, ranked
@@ -32,6 +32,8 @@ Legs = Mapping[str, Sequence[Mapping[str, Leg]]]
 # How deep each leg is searched before fusing: 50 is as good as 100, 20 loses 0.004 nDCG@10 (docs/retrieval.md).
 DEPTH = 50
 DEFAULT_K = 5
+# So many texts more than wanted are fetched at once, in case some repeat each other.
+SPARE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +87,14 @@ def retrieve(
     expression = _expression(filter, collection)
     queries = _expanded(question, plan, models, watch)
     legs = _legs(collection, queries, plan, models, expression, watch)
-    hits, failed = _distinct(collection, question, _fused(legs, plan), legs, plan, reranker, watch)
+    wanted = max(plan.k, plan.rerank_depth) if reranker else plan.k
+    hits = _distinct(collection, _fused(legs, plan), legs, wanted, watch)
+    failed: tuple[str, ...] = ()
+    if reranker and hits:
+        with watch.time("rerank"):
+            hits, failed = reranked(question, hits, reranker)
     return Retrieval(
-        hits=hits,
+        hits=tuple(hits[: plan.k]),
         queries=(*queries.questions, queries.passage) if queries.passage else queries.questions,
         notes=queries.notes + failed,
         seconds=watch.seconds,
@@ -146,29 +153,18 @@ def _fused(legs: Legs, plan: SearchPlan) -> list[tuple[str, float]]:
 
 
 def _distinct(
-    collection: Collection,
-    question: str,
-    ranking: Sequence[tuple[str, float]],
-    legs: Legs,
-    plan: SearchPlan,
-    reranker: Reranker | None,
-    watch: Stopwatch,
-) -> tuple[tuple[Hit, ...], tuple[str, ...]]:
-    """The `k` best hits without near-duplicates, and remarks; the reranker orders the first page of the ranking."""
-    page = max(plan.k, plan.rerank_depth) if reranker else 2 * plan.k
+    collection: Collection, ranking: Sequence[tuple[str, float]], legs: Legs, wanted: int, watch: Stopwatch
+) -> list[Hit]:
+    """The best hits without near-duplicates: as many as wanted, where there are so many."""
     fetched: list[Hit] = []
     distinct: list[Hit] = []
-    notes: tuple[str, ...] = ()
-    for start in range(0, len(ranking), page):  # texts are fetched until there are enough that differ
+    for start in range(0, len(ranking), page := wanted + SPARE):  # texts are fetched until there are enough that differ
         with watch.time("fetch"):
             fetched += _hits(collection, ranking[start : start + page], legs)
-        if reranker and start == 0:
-            with watch.time("rerank"):
-                fetched, notes = reranked(question, fetched, reranker)
         distinct = collapse(fetched)
-        if len(distinct) >= plan.k:
+        if len(distinct) >= wanted:
             break
-    return tuple(distinct[: plan.k]), notes
+    return distinct[:wanted]
 
 
 def _hits(collection: Collection, scored: Sequence[tuple[str, float]], legs: Legs) -> list[Hit]:
