@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from citekite import Filter, KnowledgeBase
-from citekite.errors import StoreError
+from citekite.errors import StoreError, UnknownCollection
 from citekite.ports import Vectors
 from citekite.store.milvus import MilvusStore
 from citekite.store.writer import Entry
@@ -190,6 +190,20 @@ def test_index_that_cannot_be_written_is_told_in_words(folder: Path, tmp_path: P
         with pytest.raises(StoreError, match="lexical index"):
             lose_the_folder()
         assert titles(kb, "dodo") == {"dodo"}
+
+
+def test_search_follows_a_reindex_by_another_object(uri: str, folder: Path) -> None:
+    with knowledge_base(uri, collection="moved") as reader:
+        reader.sync(folder)
+        assert titles(reader, "barn owl") == {"Owls"}
+        with knowledge_base(uri, collection="moved") as other:
+            other.reindex()
+        for mode in ("lexical", "dense"):
+            assert reader.search("barn owl", k=1, mode=mode)[0].chunk.title == "Owls"
+        with MilvusStore(uri) as store:
+            store.drop("moved")
+        with pytest.raises(UnknownCollection, match="no collection 'moved'"):
+            reader.search("barn owl")
 
 
 def test_writer_keeps_what_another_object_recorded(uri: str, folder: Path) -> None:

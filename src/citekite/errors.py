@@ -76,7 +76,7 @@ class StoreDenied(StoreError):
 
 
 class UnknownCollection(StoreError):
-    """There is no collection of that name yet."""
+    """There is no collection of that name, or none any more."""
 
 
 class EmbedderMismatch(StoreError):

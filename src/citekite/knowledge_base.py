@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from citekite.errors import CitekiteError, DiskFull, StoreError
+from citekite.errors import CitekiteError, DiskFull, StoreError, UnknownCollection
 from citekite.events import Done, Event, Failed
 from citekite.models import Models
 from citekite.reports import CollectionStatus, DocumentSummary, Progress, SyncPlan, SyncReport
@@ -124,9 +124,15 @@ class KnowledgeBase:
         """What `search` returns, with the queries, the time of each stage and remarks."""
         from citekite.retrieve.search import SearchPlan, retrieve
 
-        collection = self.collection()
-        plan = SearchPlan.make(self.settings, collection.record, has_lexical=collection.has_lexical, k=k, mode=mode)
-        return retrieve(collection, question, plan, self._models, filter=filter)
+        def search(collection: Collection) -> Retrieval:
+            plan = SearchPlan.make(self.settings, collection.record, has_lexical=collection.has_lexical, k=k, mode=mode)
+            return retrieve(collection, question, plan, self._models, filter=filter)
+
+        try:
+            return search(self.collection())
+        except UnknownCollection:  # a reindex elsewhere may have put another in its place since it was opened
+            self._opened = None
+            return search(self.collection())
 
     def ask(
         self,
@@ -235,8 +241,7 @@ class KnowledgeBase:
 
     def collection(self) -> Collection:
         """The opened collection, for what reads its chunks or searches a single leg; raises `UnknownCollection`."""
-        opened = self._opened
-        if opened is not None:  # a search need not wait for a sync to end
+        if (opened := self._opened) is not None:  # a search need not wait for a sync to end
             return opened
         with self._lock:
             if self._opened is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,7 @@ from citekite.errors import (
     StoreDenied,
     StoreError,
     StoreUnreachable,
+    UnknownCollection,
 )
 
 # gRPC and Milvus say the same thing in several ways; each list was collected from real faults.
@@ -26,6 +28,8 @@ _UNREACHABLE = (
     "connection refused",
     "channel closed",
 )
+# Milvus Lite, then a server, of a collection that was dropped after it was opened.
+_GONE = re.compile(r"collection \S+ does not exist|collection not found|can't find collection")
 _DISK_FULL = (f"[errno {errno.ENOSPC}]", "no space left", f"[errno {errno.EDQUOT}]", "disk quota")
 
 
@@ -63,6 +67,11 @@ def _translate(error: Exception, action: str, uri: str, filter: str | None) -> S
         return StoreDenied(f"{uri} refused the token while {action}: set --token or MILVUS_TOKEN to a valid one.")
     if any(sign in lowered for sign in _UNREACHABLE):
         return StoreUnreachable(f"no Milvus server answers at {uri} ({action}): check the URI and that it runs.")
+    if _GONE.search(lowered):
+        return UnknownCollection(
+            f"the collection is no longer at {uri} ({action}): it was dropped, or `citekite reindex` built another in "
+            "its place; open it again"
+        )
     if filter:
         return FilterError(
             f"Milvus cannot evaluate the filter {filter!r}: {message}. "
