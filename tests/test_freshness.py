@@ -209,10 +209,15 @@ def test_search_follows_a_reindex_by_another_object(uri: str, folder: Path) -> N
 def test_writer_keeps_what_another_object_recorded(uri: str, folder: Path) -> None:
     with knowledge_base(uri, collection="tuned") as one, knowledge_base(uri, collection="tuned") as other:
         one.sync(folder)
-        assert one.status().tuned == {}
+        before = one.status()
         other.set_tuned(k=3)
-        write(folder, WREN)
-        one.sync(folder)
+        with knowledge_base(uri, collection="tuned", chunk_characters=900) as differently:
+            differently.sync(folder)
+        between = one.status()
+        assert (before.tuned, between.tuned) == ({}, {"k": 3})
+        assert between.splitter != before.splitter
+        one.sync(write(folder, WREN))
         assert one.status().tuned == {"k": 3}
+        assert one.status().splitter == before.splitter
     with MilvusStore(uri) as store:
         assert store.open("tuned").record.k == 3

@@ -210,7 +210,7 @@ class KnowledgeBase:
         """What the collection holds and how it was made."""
         collection = self.collection()
         documents = collection.documents()
-        record = collection.record
+        record = collection.reload_record()
         return CollectionStatus(
             uri=self.settings.uri,
             server=self._store.server_version(),

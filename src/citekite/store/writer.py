@@ -50,6 +50,7 @@ class Writer:
         self._physical = physical
         self._index = index
         self._record = collection.record
+        self._described: dict[str, Any] = {}
         self._started = False
         # Beside an index there is an embedded database, whose lock keeps other writers out.
         self._lease = Lease(client, uri, physical) if index is None else None
@@ -81,10 +82,9 @@ class Writer:
 
     def describe(self, *, splitter: str, contextual: str) -> None:
         """Record how chunks are made from now on; before they are written, so that a killed run is continued alike."""
-        if (splitter, contextual) != (self._record.splitter, self._record.contextual):
+        self._described = {"splitter": splitter, "contextual": contextual}
+        if replace(self._record, **self._described) != self._record:
             self._start()
-            self._record = replace(self._record, splitter=splitter, contextual=contextual)
-            self._collection.save_record(self._record)
 
     def set_tuned(self, *, lexical_weight: float | None, k: int | None, abstain_threshold: float | None) -> None:
         """Record what tuning found better than the defaults; None stands for the default."""
@@ -139,7 +139,8 @@ class Writer:
                 self._collection.refresh()
                 self._index.begin()
         self._started = True
-        self._record = self._collection.reload_record().renewed()  # another writer may have changed it
+        latest = self._collection.reload_record()  # another writer may have changed it
+        self._record = replace(latest, **self._described).renewed()
         self._collection.save_record(self._record)
 
     def _count_english(self, texts: Iterable[str]) -> None:
