@@ -57,11 +57,17 @@ class Models:
         recorded = record.contextual if record is not None else ""
         if self._settings.contextual is False or not (self._settings.contextual or recorded):
             return None
-        if not (self._settings.provider or self._settings.base_url):
-            built = f"the collection was built with contexts by {recorded!r}" if recorded else "contextual is set"
+        if record is not None and not record.has_contexts:
             raise SettingsError(
-                f"{built}, and no model endpoint is set that writes them: set FIREWORKS_API_KEY or OPENAI_API_KEY, or "
-                "`base_url` (--base-url, CITEKITE_BASE_URL) and `model`; --no-contextual stores chunks without contexts"
+                f"collection {self._settings.collection!r} was made by an earlier citekite and has no field for "
+                "contexts: `citekite reindex` adds it; the same command then works"
+            )
+        if not (self._settings.provider or self._settings.base_url):
+            wanted = f"the collection was built with contexts by {recorded!r}" if recorded else "contextual is set"
+            without = "drops all contexts of the collection" if recorded else "stores the chunks without"
+            raise SettingsError(
+                f"{wanted}, but no endpoint of a model that writes them: set FIREWORKS_API_KEY or OPENAI_API_KEY, or "
+                f"`base_url` (--base-url, CITEKITE_BASE_URL) and `model`; --no-contextual {without}"
             )
         if self._settings.contextual or not recorded:
             return self.generator

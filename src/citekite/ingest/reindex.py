@@ -10,6 +10,7 @@ from citekite.ports import Embedder, Reporter
 from citekite.reports import Progress
 from citekite.store.collection import Collection
 from citekite.store.milvus import MilvusStore
+from citekite.store.record import SCHEMA_VERSION
 from citekite.store.writer import Entry, Writer
 
 
@@ -17,12 +18,14 @@ def reindex(store: MilvusStore, name: str, embedder: Embedder, report: Reporter)
     """Build the next generation of a collection with `embedder` and let the name stand for it; returns its size.
 
     Texts come from the store, not from the sources. The old generation is dropped only after the swap. A generation
-    that an interrupted run left is continued when it is for the same embedder, else made anew.
+    that an interrupted run left is continued when it is for the same embedder, else made anew. The new generation has
+    the fields of this version of citekite.
     """
     old = store.open(name)
     number = store.generation(name) + 1
     new = store.find_generation(name, number)
-    if new is not None and new.record.embedder != embedder.name:
+    made = None if new is None else (new.record.embedder, new.record.schema_version)
+    if made not in (None, (embedder.name, SCHEMA_VERSION)):
         store.drop_generation(name, number)
         new = None
     total = old.count()
@@ -65,6 +68,7 @@ def _fill(
                     lexical_weight=None,  # what was tuned was tuned with the other embedder
                     k=None,
                     abstain_threshold=None,
+                    schema_version=SCHEMA_VERSION,
                 )
                 new = store.create_generation(name, number, record)
             if writer is None:

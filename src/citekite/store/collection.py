@@ -58,6 +58,7 @@ class Collection:
         self._consistency = consistency
         self._index = index
         self._sources: tuple[str, Sequence[str]] = ("", ())
+        self._fields = tuple(name for name in schema.CHUNK_FIELDS if name != "context" or record.has_contexts)
         self.record = record
 
     @property
@@ -92,7 +93,7 @@ class Collection:
 
     def chunks(self, ids: Sequence[str]) -> list[Chunk]:
         """The chunks with these ids, in that order; ids that are not stored are left out."""
-        rows = self._get(ids, schema.CHUNK_FIELDS)
+        rows = self._get(ids, self._fields)
         return [schema.to_chunk(rows[id]) for id in ids if id in rows]
 
     def at(self, places: Mapping[str, Iterable[int]]) -> list[Chunk]:
@@ -103,7 +104,7 @@ class Collection:
             self._refresh_index(self._index)
             return self.chunks(self._index.at(places))
         parts = (f"(source == {quote(source)} and ordinal in {sorted(places[source])})" for source in places)
-        return [schema.to_chunk(row) for row in self.scan(" or ".join(parts), schema.CHUNK_FIELDS)]
+        return [schema.to_chunk(row) for row in self.scan(" or ".join(parts), self._fields)]
 
     def vectors(self, ids: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
         """The stored vectors by chunk id."""
@@ -148,11 +149,11 @@ class Collection:
 
     def all_chunks(self) -> Iterator[Chunk]:
         """Every chunk, in the order of the store."""
-        return (schema.to_chunk(row) for row in self.scan("", schema.CHUNK_FIELDS))
+        return (schema.to_chunk(row) for row in self.scan("", self._fields))
 
     def entries(self) -> Iterator[Entry]:
         """Every chunk with the digest and size of its document, as they were stored."""
-        for row in self.scan("", (*schema.CHUNK_FIELDS, "digest", "chunks")):
+        for row in self.scan("", (*self._fields, "digest", "chunks")):
             yield Entry(schema.to_chunk(row), row["digest"], row["chunks"])
 
     def scan(self, filter: str, fields: Sequence[str], *, asked: bool = False) -> Iterator[Mapping[str, Any]]:

@@ -18,7 +18,8 @@ class CollectionRecord:
 
     `version` changes with every write, so that an index derived from the collection can tell whether it is current.
     `english_chunks` of `counted_chunks` sampled chunks looked English: the weight of the lexical leg depends on it.
-    `contextual` is the chat model that writes the contexts of its chunks, empty where they have none.
+    `contextual` is the chat model that writes the contexts of its chunks, empty where they have none. `schema_version`
+    1 had no field for contexts; such a collection is read and written as it is, until a reindex makes it anew.
     `lexical_weight`, `k` and `abstain_threshold` are what tuning on questions about the collection found better than
     the defaults, None where nothing did.
     """
@@ -43,6 +44,11 @@ class CollectionRecord:
         return 2 * self.english_chunks >= self.counted_chunks
 
     @property
+    def has_contexts(self) -> bool:
+        """Whether the collection has a field for contexts."""
+        return self.schema_version >= 2
+
+    @property
     def tuned(self) -> dict[str, float]:
         """What tuning recorded, by the name of the setting."""
         values = {"lexical_weight": self.lexical_weight, "k": self.k, "abstain_threshold": self.abstain_threshold}
@@ -57,23 +63,22 @@ class CollectionRecord:
 
     @classmethod
     def from_json(cls, text: str, collection: str) -> CollectionRecord:
-        """The record in a collection's properties; raises `StoreError` where citekite did not make the collection."""
+        """The record in a collection's properties.
+
+        Raises `StoreError` where citekite did not make the collection, or one that is newer than this did.
+        """
         try:
             values = json.loads(text)
+            version = values["schema_version"]
+        except (ValueError, TypeError, KeyError):
+            raise StoreError(f"collection {collection!r} was not made by citekite: use another --collection") from None
+        try:
             record = cls(**values)
-        except (ValueError, TypeError):
-            version = _schema_version(text)
+        except TypeError:
+            record = None
+        if record is None or version > SCHEMA_VERSION:
             raise StoreError(
-                f"collection {collection!r} has schema version {version}, this citekite reads {SCHEMA_VERSION}: "
-                "upgrade citekite, or use another --collection"
-                if version
-                else f"collection {collection!r} was not made by citekite: use another --collection"
-            ) from None
+                f"collection {collection!r} was made by a newer citekite (schema version {version}, this one reads up "
+                f"to {SCHEMA_VERSION}): upgrade citekite, or use another --collection"
+            )
         return record
-
-
-def _schema_version(text: str) -> object:
-    try:
-        return json.loads(text).get("schema_version")
-    except (ValueError, AttributeError):
-        return None

@@ -90,8 +90,11 @@ def build(client: Any, dimension: int, *, lexical: bool) -> tuple[Any, Any]:
     return schema, indexes
 
 
-def to_row(chunk: Chunk, digest: str, chunks: int, *, lexical: bool) -> dict[str, Any]:
-    """The row of a chunk, without its vector; raises `DocumentError` where a value is over Milvus' limits."""
+def to_row(chunk: Chunk, digest: str, chunks: int, *, lexical: bool, contexts: bool) -> dict[str, Any]:
+    """The row of a chunk, without its vector; `contexts` tells whether the collection has a field for them.
+
+    Raises `DocumentError` where a value is over Milvus' limits.
+    """
     _check(chunk)
     row: dict[str, Any] = {
         "id": chunk.id,
@@ -105,10 +108,11 @@ def to_row(chunk: Chunk, digest: str, chunks: int, *, lexical: bool) -> dict[str
         "text": chunk.text,
         "headings": [clip(heading, MAX_HEADING) for heading in chunk.headings[:MAX_HEADINGS]],
         "metadata": dict(chunk.metadata),
-        "context": clip(chunk.context, MAX_CONTEXT),
         "digest": digest,
         "chunks": chunks,
     }
+    if contexts:
+        row["context"] = clip(chunk.context, MAX_CONTEXT)
     if lexical:
         row[LEXICAL] = clip(analyse(chunk.indexed_text), MAX_VARCHAR)
     return row
@@ -129,7 +133,7 @@ def to_chunk(row: Mapping[str, Any]) -> Chunk:
         line=row["line"],
         page=row["page"] or None,
         metadata=json.loads(metadata) if isinstance(metadata, str | bytes) else dict(metadata or {}),
-        context=row["context"],
+        context=row.get("context", ""),
     )
 
 

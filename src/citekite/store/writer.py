@@ -58,10 +58,10 @@ class Writer:
     def upsert(self, entries: Sequence[Entry], vectors: Vectors) -> None:
         """Store chunks with their vectors, shape `(len(entries), dimension)`; durable when this returns."""
         self._start()
-        lexical = self._record.lexical
+        fields = {"lexical": self._record.lexical, "contexts": self._record.has_contexts}
         for start in range(0, len(entries), WRITE_ROWS):
             part = entries[start : start + WRITE_ROWS]
-            rows = [schema.to_row(entry.chunk, entry.digest, entry.chunks, lexical=lexical) for entry in part]
+            rows = [schema.to_row(entry.chunk, entry.digest, entry.chunks, **fields) for entry in part]
             for row, vector in zip(rows, vectors[start : start + WRITE_ROWS], strict=True):
                 row[schema.DENSE] = vector
             with translated("storing chunks", self._uri):
