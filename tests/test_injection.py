@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -121,7 +122,7 @@ class Obedient:
     def __init__(self, text: str) -> None:
         self.text = text
 
-    def stream(self, messages: Sequence[Message]) -> Iterator[Piece]:
+    def stream(self, messages: Sequence[Message], *, seconds: float = math.inf) -> Iterator[Piece]:
         yield from (Piece(sign) for sign in self.text)
         yield Piece(finish_reason="stop")
 

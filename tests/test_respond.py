@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
@@ -185,7 +186,7 @@ class KeptStream:
         self.closed = False
         self.kept = self._pieces()
 
-    def stream(self, messages: Sequence[Message]) -> Iterator[Piece]:
+    def stream(self, messages: Sequence[Message], *, seconds: float = math.inf) -> Iterator[Piece]:
         return self.kept
 
     def _pieces(self) -> Iterator[Piece]:

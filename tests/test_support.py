@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -128,7 +129,7 @@ class Scripted:
         self.replies = list(replies)
         self.asked: list[Sequence[Message]] = []
 
-    def stream(self, messages: Sequence[Message]) -> Iterator[Piece]:
+    def stream(self, messages: Sequence[Message], *, seconds: float = math.inf) -> Iterator[Piece]:
         self.asked.append(messages)
         yield Piece(self.replies.pop(0))
         yield Piece(finish_reason="stop", usage=Usage(10, 5))

@@ -7,8 +7,10 @@ The SDK's own retries are off: `retry.py` has the policy, `endpoint_faults.py` s
 
 from __future__ import annotations
 
+import math
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
@@ -26,6 +28,7 @@ from citekite.settings import Settings
 from citekite.wellformed import well_formed
 
 if TYPE_CHECKING:
+    from httpx2 import Timeout
     from openai import OpenAI, Stream
     from openai.types.chat import ChatCompletionChunk
 
@@ -101,12 +104,22 @@ class Endpoint:
 
         return self._call(send, body, "embedding_model")
 
-    def chat(self, model: str, messages: Sequence[Message], *, max_tokens: int, temperature: float) -> Iterator[Piece]:
+    def chat(
+        self,
+        model: str,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int,
+        temperature: float,
+        seconds: float = math.inf,
+    ) -> Iterator[Piece]:
         """The reply in pieces of text, then one piece with the reason it stopped and the usage.
 
         The request is sent when the first piece is asked for and repeated only until that has come; closing the
-        iterator ends it. A stream that breaks off later raises `EndpointUnavailable`.
+        iterator ends it. A stream that breaks off later raises `EndpointUnavailable`. After `seconds` the reply ends
+        with the reason `time`, and where nothing has come, retries end.
         """
+        ends = time.monotonic() + seconds
         body: Body = {
             "model": model,
             "messages": [{"role": message.role, "content": well_formed(message.content)} for message in messages],
@@ -115,7 +128,9 @@ class Endpoint:
             "stream": True,  # always: Fireworks refuses a longer answer otherwise
             "stream_options": {"include_usage": True},
         }
-        first, rest, close = self._call(self._open_stream, body, "model")
+        first, rest, close = self._call(
+            lambda body: self._open_stream(body, ends), body, "model", min(self.retry_seconds, seconds)
+        )
         import openai
 
         try:
@@ -163,10 +178,12 @@ class Endpoint:
 
         return json_of(self._client.post(path, cast_to=httpx2.Response, body=body))
 
-    def _open_stream(self, body: Body) -> tuple[Piece, Iterator[Piece], Callable[[], None]]:
+    def _open_stream(self, body: Body, ends: float) -> tuple[Piece, Iterator[Piece], Callable[[], None]]:
         # create() has an overload for each literal `stream`, which a dict cannot tell
-        stream: Stream[ChatCompletionChunk] = cast(Any, self._client.chat.completions).create(**body)
-        pieces = pieces_of(stream)
+        stream: Stream[ChatCompletionChunk] = cast(Any, self._client.chat.completions).create(
+            **body, timeout=self._patience(max(0.01, ends - time.monotonic()))
+        )
+        pieces = pieces_of(stream, ends)
         try:
             return next(pieces), pieces, stream.close
         except BaseException:
@@ -208,6 +225,13 @@ class Endpoint:
         self._refused |= refused
         return bool(refused)
 
+    def _patience(self, most: float = math.inf) -> Timeout:
+        """How long a request may be silent: the timeout, or `most` seconds where they are fewer."""
+        import httpx2
+
+        seconds = min(self.timeout, most)
+        return httpx2.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS), pool=None)
+
     @cached_property
     def _context(self) -> Context:
         return Context(
@@ -228,7 +252,7 @@ class Endpoint:
         import httpx2
         import openai
 
-        timeout = httpx2.Timeout(self.timeout, connect=min(self.timeout, CONNECT_SECONDS), pool=None)
+        timeout = self._patience()
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=self._connections)
         key = self._key or "none"
         # Given by name, so that the SDK takes none of them from OPENAI_* variables, which are not for this address.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -63,10 +64,11 @@ def model_names(reply: Any) -> list[str]:
     return [str(row["id"]) for row in rows if row.get("id")]
 
 
-def pieces_of(chunks: Iterable[ChatCompletionChunk]) -> Iterator[Piece]:
+def pieces_of(chunks: Iterable[ChatCompletionChunk], ends: float = math.inf) -> Iterator[Piece]:
     """The text of a streamed answer piece by piece, then one piece with finish reason and usage.
 
-    Reasoning comes in a field of its own and is passed over. A stream that ends without a finish reason was cut.
+    Reasoning comes in a field of its own and is passed over. A stream that ends without a finish reason was cut. From
+    `ends` (of `time.monotonic()`) on no more is read, and the finish reason is `time`.
     """
     import openai
 
@@ -79,6 +81,9 @@ def pieces_of(chunks: Iterable[ChatCompletionChunk]) -> Iterator[Piece]:
                 if choice.delta and choice.delta.content:
                     yield Piece(choice.delta.content)
                 finish_reason = choice.finish_reason or finish_reason
+            if time.monotonic() >= ends:
+                finish_reason = finish_reason or "time"
+                break
     except (openai.APIError, ValueError):
         if finish_reason is None:
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -109,6 +110,9 @@ class Generator(Protocol):
         """The model's name at its endpoint."""
         ...
 
-    def stream(self, messages: Sequence[Message]) -> Iterator[Piece]:
-        """The reply in pieces; closing the iterator ends the request. Raises `EndpointError`."""
+    def stream(self, messages: Sequence[Message], *, seconds: float = math.inf) -> Iterator[Piece]:
+        """The reply in pieces, as far as it comes within `seconds`; closing the iterator ends the request.
+
+        Raises `EndpointError`, also where nothing comes in that time.
+        """
         ...

@@ -19,7 +19,7 @@ from citekite.answer.deep_prompt import (
 from citekite.answer.generate import closing_stream, complete
 from citekite.answer.prompt import pack
 from citekite.answer.respond import NO_USAGE, AnswerPlan, respond
-from citekite.errors import CitekiteError, SettingsError
+from citekite.errors import CitekiteError, EndpointReply, EndpointUnavailable, SettingsError
 from citekite.events import Done, Event, Failed
 from citekite.ports import Generator, Message
 from citekite.retrieve.fuse import fuse, ranked
@@ -73,8 +73,9 @@ def respond_deep(
 ) -> Iterator[Event]:
     """The events of a deep answer: `Step`s, then those of `respond` from the passages of all rounds.
 
-    The budget is looked at before each search and request, and while a reply comes; at least one search is made, and
-    the answer is written also when the budget is over. An error, such as a missing model, becomes `Failed`.
+    The budget is looked at before each search and request, and ends one that is under way; at least one search is made,
+    and the answer is written also when the budget is over or the endpoint gave no plan or judgement. Any other error,
+    such as a missing model, becomes `Failed`.
     """
     if generator is None:
         yield Failed(
@@ -121,6 +122,7 @@ class _Research:
         self._usage = Usage()
         self._found: dict[str, Retrieval] = {}
         self._notes: list[str] = []
+        self._unanswered = ""
 
     def run(self) -> Iterator[Step]:
         """The steps, the last one saying why the search ended."""
@@ -182,9 +184,7 @@ class _Research:
         messages = assess_messages(self._question, tuple(self._found), passages)
         assessment = self._ask(messages, read_assessment)
         if assessment is None:
-            return None, self._noted(
-                self._over(messages) or "The model's judgement of the passages could not be read, so the search ended."
-            )
+            return None, self._noted(self._over(messages) or _unjudged(self._unanswered))
         if assessment.enough:
             return Assessment(True, "", ()), ENOUGH
         if number == self._budget.rounds:
@@ -194,11 +194,20 @@ class _Research:
         return assessment, "" if without_doubles(assessment.queries, known=self._found) else NOTHING_NEW
 
     def _ask(self, messages: list[Message], read: Callable[[str], T | None]) -> T | None:
-        """What `read` makes of the model's reply, asked for twice; None where it cannot be read or the budget ends."""
+        """What `read` makes of the model's reply, asked for twice.
+
+        None where it cannot be read, the budget ends, or the endpoint gives none.
+        """
+        self._unanswered = ""
         for _ in range(2):
             if self._over(messages):
                 return None
-            reply = complete(self._generator, messages, until=self._late)
+            try:
+                reply = complete(self._generator, messages, seconds=self._deadline - time.monotonic())
+            except (EndpointUnavailable, EndpointReply) as error:
+                # What was found may do; whether the endpoint is down, the request for the answer tells.
+                self._unanswered = str(error)
+                return None
             self._usage += reply.usage
             counted = reply.usage.prompt_tokens + reply.usage.completion_tokens
             self._spent += counted or _estimate(messages) + estimate_tokens(reply.text)
@@ -224,6 +233,13 @@ class _Research:
 
     def _ids(self) -> set[str]:
         return {hit.chunk.id for retrieval in self._found.values() for hit in retrieval.hits}
+
+
+def _unjudged(fault: str) -> str:
+    """Why the search ended without a judgement: what was wrong at the endpoint, or an unreadable reply."""
+    if fault:
+        return f"The search ended, because the model did not judge the passages: {fault}"
+    return "The model's judgement of the passages could not be read, so the search ended."
 
 
 def _estimate(messages: Sequence[Message]) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -27,12 +28,15 @@ class ChatModel:
         self._max_tokens = max_tokens
         self._temperature = temperature
 
-    def stream(self, messages: Sequence[Message]) -> Iterator[Piece]:
+    def stream(self, messages: Sequence[Message], *, seconds: float = math.inf) -> Iterator[Piece]:
         """The reply in pieces of text, and a last piece with the reason it stopped (`length`: cut short) and the usage.
 
-        Closing the iterator ends the request. Raises `EndpointError`; one after the first piece was not retried.
+        After `seconds` the reply ends where it is. Closing the iterator ends the request. Raises `EndpointError`; one
+        after the first piece was not retried.
         """
-        pieces = self._endpoint.chat(self.model, messages, max_tokens=self._max_tokens, temperature=self._temperature)
+        pieces = self._endpoint.chat(
+            self.model, messages, max_tokens=self._max_tokens, temperature=self._temperature, seconds=seconds
+        )
         return without_thoughts(pieces)
 
 
@@ -66,22 +70,14 @@ class Reply:
     finish_reason: str | None
 
 
-def _never() -> bool:
-    return False
-
-
-def complete(generator: Generator, messages: Sequence[Message], *, until: Callable[[], bool] = _never) -> Reply:
-    """The reply to `messages`, waited for as a whole; when `until()` turns true it is what has come. Raises
-    `EndpointError`.
-    """
+def complete(generator: Generator, messages: Sequence[Message], *, seconds: float = math.inf) -> Reply:
+    """The reply to `messages`, waited for as a whole; after `seconds` it is what has come. Raises `EndpointError`."""
     text, usage, reason = "", Usage(), None
-    with closing_stream(generator.stream(messages)) as stream:
+    with closing_stream(generator.stream(messages, seconds=seconds)) as stream:
         for piece in stream:
             text += piece.text
             usage = piece.usage or usage
             reason = piece.finish_reason or reason
-            if until():
-                break
     return Reply(text, usage, reason)
 
 
