@@ -289,6 +289,7 @@ def test_documents_and_status(synced: Path) -> None:
     shown = dict(line.split(maxsplit=1) for line in citekite(synced, "status").stdout.splitlines())
     status = as_json(citekite(synced, "status", "--json"))
     assert (shown["chunks"], status["chunks"], status["documents"]) == ("4", 4, 2)
+    assert (shown["contextual"], status["contextual"]) == ("no", "")
     assert shown["embedder"] == status["embedder"] == "static:wordllama-l2-supercat-256"
 
 
@@ -448,6 +449,13 @@ def test_an_answer_that_breaks_off_keeps_what_had_come(synced: Path, endpoint: S
     broken = json.loads(answer.stdout)
     assert (broken["question"], broken["text"]) == (QUESTION, "Metadata is kept ")
     assert "broke off" in broken["error"]
+
+
+def test_a_chat_says_at_once_that_there_is_nothing_to_ask(tmp_path: Path) -> None:
+    run = citekite(tmp_path, "chat", stdin="")
+
+    assert (run.returncode, run.stdout) == (4, "")
+    assert "`citekite sync FOLDER` makes it" in run.stderr
 
 
 def test_a_chat_rewrites_the_follow_up_and_outlives_a_failed_answer(synced: Path, endpoint: ScriptedEndpoint) -> None:

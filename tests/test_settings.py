@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citekite.cli.options import ANSWER, BATCH, CONTEXT, DEEP, EMBED, ENDPOINT, LOAD, OPTIONS, RETRIEVE, STORE
+from citekite.cli import options
 from citekite.errors import SettingsError
 from citekite.providers import PROVIDERS
 from citekite.settings import Loaded, Settings, load_settings
@@ -119,7 +119,9 @@ def test_what_is_written_to_the_file_comes_back_with_the_file_as_its_origin(
 
     assert {name: _plain(loaded.settings, name) for name in values} == values
     assert {name for name, origin in loaded.origins.items() if origin.endswith("citekite.toml")} == set(values)
-    assert {name for name, origin in loaded.origins.items() if origin == "default"} == set(OPTIONS) - set(values)
+    assert {name for name, origin in loaded.origins.items() if origin == "default"} == set(options.OPTIONS) - set(
+        values
+    )
 
 
 @given(some_settings)
@@ -150,8 +152,9 @@ def test_the_strategies_above_cover_every_setting() -> None:
 
 
 def test_every_setting_has_an_option_and_every_option_a_setting() -> None:
-    assert set(OPTIONS) == set(Settings.model_fields)
-    assert sorted((*STORE, *LOAD, *ENDPOINT, *EMBED, *BATCH, *CONTEXT, *RETRIEVE, *ANSWER, *DEEP)) == sorted(OPTIONS)
+    assert set(options.OPTIONS) == set(Settings.model_fields)
+    groups = [value for value in vars(options).values() if isinstance(value, tuple)]
+    assert sorted(name for group in groups for name in group) == sorted(options.OPTIONS)
 
 
 def test_a_variable_of_ours_wins_over_the_shared_one_and_that_over_the_file(tmp_path: Path) -> None:
@@ -201,7 +204,7 @@ def test_the_key_in_the_environment_chooses_the_provider(
 def test_an_unknown_setting_is_named_with_its_place_and_the_one_that_was_meant(
     tmp_path: Path, key: str, close: str | None
 ) -> None:
-    hint = f"did you mean '{close}'?" if close else "`citekite config` lists all settings"
+    hint = f"did you mean '{close}'?" if close else "`citekite config --help` lists all settings"
 
     with pytest.raises(SettingsError, match=f"'{key}' .*citekite.toml.*{hint}"):
         _load(tmp_path, f"{key} = 1\n")
@@ -275,3 +278,12 @@ def test_a_password_in_an_address_does_not_show_in_the_error(tmp_path: Path) -> 
         _load(tmp_path, 'base_url = "ftp://me:hunter2@example.org/v1"\n')
 
     assert "hunter2" not in str(caught.value)
+
+
+def test_capitals_and_an_address_without_scheme_are_told(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"unknown setting 'Model' .*did you mean 'model'"):
+        _load(tmp_path, "Model = 'm'\n")
+    with pytest.raises(
+        SettingsError, match=r"'base_url' .* cannot be 'localhost:8000/v1': an address starts with http://"
+    ):
+        _load(tmp_path, "base_url = 'localhost:8000/v1'\n")

@@ -192,15 +192,7 @@ class KnowledgeBase:
         except CitekiteError as error:
             yield Failed(error)
             return
-        yield from respond(
-            question,
-            standalone,
-            found,
-            generator,
-            plan,
-            neighbours=neighbours,
-            usage=usage,
-        )
+        yield from respond(question, standalone, found, generator, plan, neighbours=neighbours, usage=usage)
 
     def documents(self) -> list[DocumentSummary]:
         """All documents of the collection, sorted by source."""
@@ -221,6 +213,7 @@ class KnowledgeBase:
             embedder=record.embedder,
             dimension=record.dimension,
             splitter=record.splitter,
+            contextual=record.contextual,
             tuned=record.tuned,
         )
 

@@ -77,7 +77,8 @@ class DocumentSummary:
 class CollectionStatus:
     """What a collection holds and how it was made; `collections` are all names at the same address.
 
-    `tuned` are the settings that `citekite tune` recorded with the collection, by name.
+    `contextual` is the chat model that writes the contexts of its chunks, empty where they have none. `tuned` are the
+    settings that `citekite tune` recorded with the collection, by name.
     """
 
     uri: str
@@ -89,6 +90,7 @@ class CollectionStatus:
     embedder: str
     dimension: int
     splitter: str
+    contextual: str
     tuned: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -205,10 +205,10 @@ def _choose_provider(values: dict[str, Any], origins: dict[str, str], environ: M
 
 
 def _unknown(key: str, origin: str) -> str:
-    close = difflib.get_close_matches(key, Settings.model_fields)
+    close = difflib.get_close_matches(key.lower(), Settings.model_fields)
     # Two letters swapped are the commonest slip: a name of the same letters comes before one that lacks a letter.
-    close.sort(key=lambda name: sorted(name) != sorted(key))
-    hint = f"; did you mean {close[0]!r}?" if close else "; `citekite config` lists all settings."
+    close.sort(key=lambda name: sorted(name) != sorted(key.lower()))
+    hint = f"; did you mean {close[0]!r}?" if close else "; `citekite config --help` lists all settings."
     return f"unknown setting {key!r} ({origin}){hint}"
 
 
@@ -217,7 +217,9 @@ def _bad_value(error: ValidationError, origins: Mapping[str, str]) -> str:
     key = str(first["loc"][0])
     secret = "SecretStr" in str(Settings.model_fields[key].annotation)
     value = "a secret" if secret else without_password(repr(first["input"]))
-    return f"setting {key!r} ({origins[key]}) cannot be {value}: {first['msg']}"
+    wrong_address = first["type"] == "string_pattern_mismatch" and key.endswith("_url")
+    reason = "an address starts with http:// or https://" if wrong_address else first["msg"]
+    return f"setting {key!r} ({origins[key]}) cannot be {value}: {reason}"
 
 
 def without_password(text: str) -> str:

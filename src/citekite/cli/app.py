@@ -14,7 +14,7 @@ app = typer.Typer(
     name="citekite",
     help="Cited answers from your own documents, on Milvus and any OpenAI-style API.",
     epilog=(
-        "Every option is also a setting: CITEKITE_<NAME> in the environment, or a line of citekite.toml. "
+        "What `citekite config` lists is an option, a variable CITEKITE_<NAME>, or a line of citekite.toml. "
         "Exit status: 0 done, 1 a check of doctor failed, 2 a setting or argument, 3 a source or one of its files, "
         "4 Milvus, 5 the model endpoint, 6 an optional dependency is missing, 130 interrupted."
     ),

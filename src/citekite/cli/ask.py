@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
     from citekite.events import Event
 
-Question = Annotated[str, typer.Argument(help="The question.")]
+Question = Annotated[str, typer.Argument(metavar="QUESTION", help="The question, in quotation marks.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@takes_settings(*RETRIEVE, *CHAT, *STORE, *EMBED, *ENDPOINT)
+@takes_settings(*RETRIEVE, *EMBED, *CHAT, *ENDPOINT, *STORE)
 @takes_filter
 def search(
     arguments: dict[str, Any],
@@ -55,7 +55,7 @@ def search(
         print("\n".join(map(show.show_hit, hits)).rstrip())
 
 
-@takes_settings(*ANSWER, *DEEP, *RETRIEVE, *STORE, *EMBED, *ENDPOINT)
+@takes_settings(*ANSWER, *DEEP, *RETRIEVE, *EMBED, *CHAT, *ENDPOINT, *STORE)
 @takes_filter
 def ask(
     arguments: dict[str, Any],
@@ -75,7 +75,7 @@ def ask(
             _print_stream(events)
 
 
-@takes_settings(*ANSWER, *RETRIEVE, *STORE, *EMBED, *ENDPOINT)
+@takes_settings(*ANSWER, *RETRIEVE, *EMBED, *CHAT, *ENDPOINT, *STORE)
 @takes_filter
 def chat(arguments: dict[str, Any], filter: Filter) -> None:
     """Ask one question after the other; a follow-up may refer to what was said before. An empty line ends it."""
@@ -84,6 +84,7 @@ def chat(arguments: dict[str, Any], filter: Filter) -> None:
     history: list[Turn] = []
     failure: EndpointError | None = None
     with KnowledgeBase(**arguments) as kb:
+        kb.collection()  # where there is none, that is said before the first question
         while question := _next_question():
             try:
                 answer = _print_stream(kb.ask_stream(question, filter=filter, history=history))

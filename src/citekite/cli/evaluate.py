@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from citekite.cli.options import ANSWER, BATCH, CONTEXT, EMBED, ENDPOINT, LOAD, RETRIEVE, STORE, takes_settings
+from citekite.cli.options import (
+    ANSWER,
+    BATCH,
+    CHAT,
+    CONTEXT,
+    EMBED,
+    ENDPOINT,
+    LOAD,
+    PRICE,
+    RETRIEVE,
+    STORE,
+    takes_settings,
+)
 from citekite.cli.progress import reporting
 from citekite.cli.show import bold, counted, dim
 
@@ -56,7 +68,7 @@ Output = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report with every question as JSON.")]
-SETTINGS = (*RETRIEVE, *ANSWER, *STORE, *LOAD, *EMBED, *ENDPOINT, *BATCH, *CONTEXT)
+SETTINGS = (*RETRIEVE, *ANSWER, *LOAD, *EMBED, *BATCH, *CONTEXT, *CHAT, *PRICE, *ENDPOINT, *STORE)
 
 
 @eval_app.command()

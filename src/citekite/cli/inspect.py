@@ -10,12 +10,14 @@ import typer
 from citekite.cli.options import (
     ANSWER,
     BATCH,
+    CHAT,
     CONTEXT,
     DEEP,
     EMBED,
     ENDPOINT,
     LOAD,
     OPTIONS,
+    PRICE,
     RETRIEVE,
     STORE,
     takes_settings,
@@ -57,12 +59,12 @@ def status(arguments: dict[str, Any], as_json: AsJson = False) -> None:
         print(json.dumps(asdict(found), ensure_ascii=False, indent=2))
         return
     tuned = ", ".join(f"{name} {value:g}" for name, value in found.tuned.items()) or "nothing"
-    for name, value in {**asdict(found), "tuned": tuned}.items():
+    for name, value in {**asdict(found), "contextual": found.contextual or "no", "tuned": tuned}.items():
         shown = ", ".join(value) if isinstance(value, tuple | list) else f"{value:,}" if type(value) is int else value
         print(printable(f"{name.replace('_', ' '):<14} {shown}"))
 
 
-@takes_settings(*STORE, *LOAD, *RETRIEVE, *ANSWER, *DEEP, *EMBED, *ENDPOINT, *BATCH, *CONTEXT)
+@takes_settings(*LOAD, *RETRIEVE, *ANSWER, *DEEP, *EMBED, *BATCH, *CONTEXT, *CHAT, *PRICE, *ENDPOINT, *STORE)
 def config(arguments: dict[str, Any], as_json: AsJson = False) -> None:
     """Show each setting, its effective value and where it came from; secrets are masked."""
     from citekite.settings import load_settings, without_password
@@ -81,7 +83,7 @@ def config(arguments: dict[str, Any], as_json: AsJson = False) -> None:
         print(f"{bold(f'{name:<20}')} {value:<28} {dim(loaded.origins[name])}")
 
 
-@takes_settings(*STORE, *RETRIEVE, *ANSWER, *EMBED, *ENDPOINT)
+@takes_settings(*RETRIEVE, *EMBED, *CHAT, *ENDPOINT, *STORE)
 def doctor(arguments: dict[str, Any], as_json: AsJson = False) -> None:
     """Check database, collection, embedder, reranker, model endpoint and disk, and say how to mend what is wrong."""
     from dataclasses import asdict

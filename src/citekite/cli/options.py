@@ -33,9 +33,9 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "provider": (str, "Model endpoint: fireworks, openai or ollama."),
     "base_url": (str, "Base URL of any other OpenAI-style endpoint."),
     "api_key": (str, "Key of the model endpoint; better set in the environment."),
-    "model": (str, "Chat model that writes the answers."),
-    "max_tokens": (int, "Longest answer, in tokens."),
-    "temperature": (float, "Sampling temperature of answers."),
+    "model": (str, "Chat model: writes the answers, and whatever else a model writes."),
+    "max_tokens": (int, "Longest reply of the chat model, in tokens."),
+    "temperature": (float, "Sampling temperature of the chat model."),
     "timeout": (float, "Seconds to wait until an endpoint or web server sends something."),
     "retry_seconds": (float, "Time budget for the retries of one request, in seconds."),
     "embedder": (str, "What embeds: static, api or sentence-transformers."),
@@ -45,7 +45,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "dimensions": (int, "Length of the vectors, where the model lets one choose."),
     "document_prefix": (str, "Put in front of every passage; by default what the model asks for."),
     "query_prefix": (str, "Put in front of every question; by default what the model asks for."),
-    "concurrency": (int, "Embedding requests at once."),
+    "concurrency": (int, "Requests to the model endpoint at once."),
     "batch_size": (int, "Most texts in one embedding request."),
     "embedding_price": (float, "Price of a million embedded tokens; --dry-run then shows the cost."),
     "contextual": (
@@ -108,8 +108,9 @@ RETRIEVE = (
     "rerank_api_key",
     "rerank_depth",
 )
-CHAT = ("model", "max_tokens", "temperature", "prompt_price", "completion_price")
-ANSWER = (*CHAT, "context_tokens", "abstain_threshold", "verify")
+CHAT = ("model", "max_tokens", "temperature")
+PRICE = ("prompt_price", "completion_price")
+ANSWER = ("context_tokens", "abstain_threshold", "verify")
 DEEP = ("deep_rounds", "deep_tokens", "deep_seconds")
 
 _SHORT = {"k": ("-k",)}
@@ -117,9 +118,11 @@ _PANELS = {
     **dict.fromkeys(STORE, "Store"),
     **dict.fromkeys(LOAD, "Load and split"),
     **dict.fromkeys(ENDPOINT, "Model endpoint"),
+    **dict.fromkeys((*CHAT, *PRICE), "Chat model"),
     **dict.fromkeys((*EMBED, *BATCH, *CONTEXT), "Embed"),
     **dict.fromkeys(RETRIEVE, "Retrieve"),
-    **dict.fromkeys((*ANSWER, *DEEP), "Answer"),
+    **dict.fromkeys(ANSWER, "Answer"),
+    **dict.fromkeys(DEEP, "Deep answer"),
 }
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from citekite.cli.options import BATCH, CHAT, CONTEXT, EMBED, ENDPOINT, LOAD, STORE, takes_settings
+from citekite.cli.options import BATCH, CHAT, CONTEXT, EMBED, ENDPOINT, LOAD, PRICE, STORE, takes_settings
 from citekite.cli.progress import reporting
 from citekite.cli.show import counted
 from citekite.errors import STATUS, SourceError
@@ -22,11 +22,12 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@takes_settings(*STORE, *LOAD, *EMBED, *ENDPOINT, *BATCH, *CONTEXT, *CHAT)
+@takes_settings(*LOAD, *EMBED, *BATCH, *CONTEXT, *CHAT, *PRICE, *ENDPOINT, *STORE)
 def sync(
     arguments: dict[str, Any],
     sources: Annotated[
-        list[str], typer.Argument(help="Files, folders, .zip archives, or http(s) URLs of a page or a zip.")
+        list[str],
+        typer.Argument(metavar="SOURCE...", help="Files, folders, .zip archives, or http(s) URLs of a page or a zip."),
     ],
     prune: Annotated[bool, typer.Option("--prune", help="Delete documents that left the sources.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
@@ -65,7 +66,10 @@ def sync(
 @takes_settings(*STORE)
 def remove(
     arguments: dict[str, Any],
-    sources: Annotated[list[str], typer.Argument(help="Documents, or folders of documents, to delete from the index.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="SOURCE...", help="Documents, or folders of documents, to delete from the index."),
+    ],
 ) -> None:
     """Delete documents from the collection; the files themselves stay."""
     from citekite.knowledge_base import KnowledgeBase
@@ -75,7 +79,7 @@ def remove(
             print(f"removed {source}: {counted(kb.remove(source), 'chunk')}")
 
 
-@takes_settings(*STORE, *EMBED, *ENDPOINT, *BATCH)
+@takes_settings(*EMBED, *BATCH, *ENDPOINT, *STORE)
 def reindex(arguments: dict[str, Any], quiet: Quiet = False) -> None:
     """Embed every chunk anew, with another embedder; the old index serves until the new one is complete."""
     from citekite.knowledge_base import KnowledgeBase

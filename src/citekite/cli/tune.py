@@ -26,7 +26,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@takes_settings(*CHAT, *RETRIEVE, *STORE, *EMBED, *ENDPOINT)
+@takes_settings(*RETRIEVE, *EMBED, *CHAT, *ENDPOINT, *STORE)
 def questions(
     arguments: dict[str, Any],
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("questions.jsonl"),
@@ -62,7 +62,7 @@ def questions(
         raise typer.Exit(status_of(made.error).exit_code)
 
 
-@takes_settings(*RETRIEVE, *STORE, *EMBED, *ENDPOINT)
+@takes_settings(*RETRIEVE, *EMBED, *ENDPOINT, *STORE)
 def tune(
     arguments: dict[str, Any],
     dataset: Annotated[
