@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import regex
 
+from citekite.answer.generate import complete
 from citekite.errors import EndpointReply
 from citekite.ports import Generator, Message
 from citekite.types import Usage
@@ -26,15 +27,15 @@ def ask_for(generator: Generator, messages: Sequence[Message], read: Callable[[A
     usage = Usage()
     asked = list(messages)
     for _ in range(2):
-        reply, taken = _reply(generator, asked)
-        usage += taken
+        reply = complete(generator, asked)
+        usage += reply.usage
         try:
-            return read(_value(reply)), usage
+            return read(_value(reply.text)), usage
         except ValueError as error:
             problem = str(error)
         asked = [
             *messages,
-            Message("assistant", reply),
+            Message("assistant", reply.text),
             Message("user", f"That cannot be used: {problem}. Reply with the JSON object alone."),
         ]
     raise EndpointReply(f"the model {generator.model!r} did not send the JSON it was asked for: {problem}")
@@ -63,11 +64,3 @@ def _value(reply: str) -> Any:
         raise ValueError("it is nested too deeply") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"it is not JSON ({error})") from None
-
-
-def _reply(generator: Generator, messages: Sequence[Message]) -> tuple[str, Usage]:
-    text, usage = "", Usage()
-    for piece in generator.stream(messages):
-        text += piece.text
-        usage = piece.usage or usage
-    return text, usage
