@@ -56,6 +56,14 @@ def test_a_single_text_stands_for_a_list_and_a_chunk_for_a_passage(tmp_path: Pat
     assert read_dataset(path).questions == (Question("7", "Who?", passages=("It was me.",), answers=("me",)),)
 
 
+@pytest.mark.parametrize("mark", [{"answerable": False}, {"unanswerable": True}, {"is_impossible": True}])
+def test_a_question_without_an_answer_is_marked_by_any_of_three_keys(tmp_path: Path, mark: dict[str, bool]) -> None:
+    opposite = {key: not value for key, value in mark.items()}
+    path = write_lines(tmp_path, {"question": "Q", **mark}, {"question": "Q", "answers": "a", **opposite})
+
+    assert [question.answerable for question in read_dataset(path).questions] == [False, True]
+
+
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
@@ -71,6 +79,9 @@ def test_a_single_text_stands_for_a_list_and_a_chunk_for_a_passage(tmp_path: Pat
         ({"question": "Q", "sources": ["a"], "grades": [0]}, "whole numbers above 0"),
         ({"question": "Q", "sources": ["a"], "answerable": False}, "marked as not answerable, yet has"),
         ({"question": "Q", "sources": ["a"], "answerable": "no"}, "'answerable' is true or false"),
+        ({"question": "Q", "unanswerable": 1}, "'unanswerable' is true or false"),
+        ({"question": "Q", "answerable": True, "is_impossible": True}, "'answerable' and 'is_impossible' contradict"),
+        ({"question": "Q", "is_imposible": True}, "did you mean 'is_impossible'"),
         ({"question": "Q", "sources": ["a"], "heading": ["H"]}, "'heading' needs 'source'"),
         ({"question": "Q", "chunk": "a", "text": "b"}, "'text' says again"),
         ({"question": "Q", "sources": ["a"], "id": "1"}, "two questions with the id '1'"),
@@ -119,6 +130,10 @@ def test_the_split_of_a_beir_folder_is_chosen(tmp_path: Path) -> None:
 def test_a_beir_folder_with_a_fault_names_it(tmp_path: Path) -> None:
     beir(tmp_path, test="query-id\tcorpus-id\tscore\nq1\td1\n")
     with pytest.raises(SourceError, match=r"test\.tsv, line 2: a judgment is query-id"):
+        read_dataset(tmp_path)
+    (tmp_path / "queries.jsonl").write_text('{"_id": "q1", "text": "One?"}', encoding="utf-8")
+    (tmp_path / "qrels" / "test.tsv").write_text("Q1\td1\t1\n", encoding="utf-8")
+    with pytest.raises(SourceError, match=r"test\.tsv names no relevant document for any query"):
         read_dataset(tmp_path)
     (tmp_path / "corpus.jsonl").unlink()
     with pytest.raises(SourceError, match=r"has no corpus\.jsonl: a BEIR folder holds"):

@@ -274,7 +274,7 @@ def test_eval_run_prints_a_table_and_leaves_no_index(beir: Path, tmp_path: Path)
     run = citekite(tmp_path, "eval", "run", str(beir), "--output", "report.json")
 
     assert run.returncode == 0, run.stderr
-    assert "birds: 5 questions, 1 of them without an answer; 1 queries without a judgment left out" in run.stdout
+    assert "birds: 5 questions, 1 of them without an answer; 1 query without a judgment left out" in run.stdout
     assert re.search(r"^nDCG@10 +0\.\d{3} +0\.\d{3} to [01]\.\d{3} +4$", run.stdout, re.MULTILINE)
     assert re.search(r"^search +[\d,.]+ ms +[\d,.]+ ms$", run.stdout, re.MULTILINE)
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]

@@ -237,7 +237,8 @@ def _asked(report: Report) -> str:
     if report.unanswerable:
         text += f", {report.unanswerable:,} of them without an answer"
     if report.left_out:
-        text += f"; {report.left_out:,} queries without a judgment left out"
+        queries = "1 query" if report.left_out == 1 else f"{report.left_out:,} queries"
+        text += f"; {queries} without a judgment left out"
     return text
 
 

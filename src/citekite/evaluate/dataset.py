@@ -23,6 +23,8 @@ _KEYS = {"question": "text", "chunk": "passages", "text": "passages"} | {
     field.name: field.name for field in fields(Question) if field.name != "text"
 }
 _LISTS = ("sources", "passages", "answers", "heading")
+# What says whether anything answers a question, and the value that says yes; SQuAD 2 has `is_impossible`.
+_ANSWERABLE = {"answerable": True, "unanswerable": False, "is_impossible": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +102,10 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _question(row: Mapping[str, Any], place: _Place) -> Question:
-    values: dict[str, Any] = {"id": str(place.line)}
+    values: dict[str, Any] = {"id": str(place.line), "answerable": _answerable(row, place)}
     for key, value in row.items():
+        if key in _ANSWERABLE:
+            continue
         if key not in _KEYS:
             raise place.error(_unknown(key))
         name = _KEYS[key]
@@ -115,14 +119,22 @@ def _question(row: Mapping[str, Any], place: _Place) -> Question:
     return question
 
 
+def _answerable(row: Mapping[str, Any], place: _Place) -> bool:
+    """Whether anything answers the question, by whichever key says so."""
+    given = {key: row[key] for key in _ANSWERABLE if key in row}
+    for key, value in given.items():
+        if not isinstance(value, bool):
+            raise place.error(f"{key!r} is true or false, not {value!r}")
+    said = {value == _ANSWERABLE[key] for key, value in given.items()}
+    if len(said) > 1:
+        raise place.error(f"{' and '.join(map(repr, given))} contradict each other: keep one of them")
+    return said.pop() if said else True
+
+
 def _value(name: str, key: str, value: Any, place: _Place) -> Any:
     """A value as the field's type; a single text stands for a list of one."""
     if name == "id" and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    if name == "answerable":
-        if isinstance(value, bool):
-            return value
-        raise place.error(f"'answerable' is true or false, not {value!r}")
     if name == "grades":
         if isinstance(value, list) and all(type(grade) is int and grade > 0 for grade in value):
             return tuple(value)
@@ -165,8 +177,9 @@ def _check_ids(path: Path, questions: tuple[Question, ...]) -> None:
 
 
 def _unknown(key: str) -> str:
-    close = difflib.get_close_matches(key, _KEYS, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"a question has {', '.join(sorted(_KEYS))}"
+    known = _KEYS.keys() | _ANSWERABLE.keys()
+    close = difflib.get_close_matches(key, sorted(known), n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"a question has {', '.join(sorted(known))}"
     return f"unknown key {key!r}: {hint}"
 
 
@@ -177,7 +190,8 @@ def _read_beir(folder: Path, split: str | None) -> Dataset:
                 f"{folder} has no {name}: a BEIR folder holds corpus.jsonl, queries.jsonl and qrels/*.tsv"
             )
     corpus = folder / "corpus.jsonl"
-    judged = _read_judgments(_judgments_file(folder / "qrels", split))
+    judgments = _judgments_file(folder / "qrels", split)
+    judged = _read_judgments(judgments)
     questions = []
     left_out = 0
     for number, row in _rows(folder / "queries.jsonl"):
@@ -187,6 +201,8 @@ def _read_beir(folder: Path, split: str | None) -> Dataset:
             questions.append(question)
         else:
             left_out += 1
+    if left_out and not questions:
+        raise SourceError(f"{judgments} names no relevant document for any query of {folder / 'queries.jsonl'}")
     _check_ids(folder / "queries.jsonl", tuple(questions))
     return Dataset(folder.resolve().name, tuple(questions), corpus, left_out)
 
@@ -197,7 +213,7 @@ def _beir_question(
     """A line of `queries.jsonl`; other keys than those we use (`metadata`) are the set's own business."""
     if not isinstance(row.get("_id"), str | int) or not isinstance(row.get("text"), str):
         raise place.error("a query has a text under '_id' and under 'text'")
-    answerable = _value("answerable", "answerable", row.get("answerable", not row.get("is_impossible", False)), place)
+    answerable = _answerable(row, place)
     id = str(row["_id"])
     relevant = judged.get(id, {}) if answerable else {}
     return Question(
