@@ -166,10 +166,12 @@ class KnowledgeBase:
         mode: Mode | None = None,
         history: Sequence[Turn] = (),
         deep: bool = False,
+        found: Retrieval | None = None,
     ) -> Iterator[Event]:
         """The events of an answer: Step (when `deep`), Retrieved, then Delta and Cited, then Done or Failed.
 
-        Closing the iterator ends the model's request.
+        `found`, what `retrieve` returned for the question, is answered from instead of a search; a `deep` answer
+        searches all the same. Closing the iterator ends the model's request.
         """
         from citekite.answer.deep import Budget, respond_deep
         from citekite.answer.respond import AnswerPlan, respond, standalone_question
@@ -187,7 +189,7 @@ class KnowledgeBase:
                 budget = Budget.from_settings(self.settings)
                 yield from respond_deep(question, standalone, search, beside, generator, budget, plan, usage=usage)
                 return
-            found = search(standalone)
+            found = found or search(standalone)
             neighbours = beside(found.hits)
         except CitekiteError as error:
             yield Failed(error)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,16 +16,23 @@ from citekite.evaluate.metrics import ANSWER, DEPTH, RETRIEVAL, answer_scores, i
 from citekite.evaluate.question import Question
 from citekite.evaluate.relevance import gold, missing_sources, ranked_items
 from citekite.evaluate.statistics import Array, Measure, measure
+from citekite.events import Done, Failed
 from citekite.knowledge_base import KnowledgeBase
 from citekite.ports import Generator
 from citekite.reports import Progress
+from citekite.retrieve.search import DEPTH as LEG_DEPTH
+from citekite.retrieve.search import SearchPlan
 from citekite.settings import Settings, without_password
+from citekite.timing import Stopwatch
 from citekite.tokens import estimate_tokens
-from citekite.types import Answer, Outcome, Usage
+from citekite.types import Answer, Outcome, Retrieval, Usage
 
 METRICS = (*RETRIEVAL, *ANSWER)
-# Chunks that are searched for: several may be of one document, and the metrics look at ten documents.
-CHUNKS = 3 * DEPTH
+# Chunks that are searched for: several may be of one document, and the metrics look at ten documents. For more, a
+# search would look deeper in its legs than for the few that are answered from, and fuse other scores.
+CHUNKS = LEG_DEPTH // 2
+# Times that are made of others, or follow the search, in the order in which they are shown.
+_WHOLE = ("search", "context", "write", "answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +66,10 @@ class Report:
     """What an evaluation found.
 
     `settings` are those that differ from the defaults, without secrets, `collection` what was searched; `seconds` has
-    a row for each stage of a search, `search` for all of them and `answer` for a whole answer. `cost` is that of the
-    tokens whose price is set, None where no price is. `notes` are remarks on what makes the figures doubtful, `judged`
-    is what a model judged of the answers, where one did.
+    a row for each stage of a search, `search` for the whole of it, `context` for finding the neighbours of the hits and
+    packing the passages, `write` for the answer's text, `answer` for all three. `cost` is that of the tokens whose
+    price is set, None where no price is. `notes` are remarks on what makes the figures doubtful, `judged` is what a
+    model judged of the answers, where one did.
     """
 
     dataset: str
@@ -103,6 +110,7 @@ def evaluate(
 ) -> Report:
     """Search for and ask every question of a set, and score what comes back.
 
+    Each is searched for once, and answered from the first hits that it found: those that `ask` would answer from.
     Questions with gold answers are also asked, and all questions where some are unanswerable, unless `answers` is
     False; with a `judge`, all are, and it judges the answers. `parallel` questions are under way at once. Retrieval
     metrics are over the questions that say where their answer stands. An error of a model endpoint ends the evaluation.
@@ -169,8 +177,9 @@ def _ask_all(
     report: Callable[[Progress], None],
 ) -> list[_Asked]:
     asked = []
+    depths = _depths(kb)
     with ThreadPoolExecutor(parallel) as pool:
-        futures = [pool.submit(_ask, kb, question, question.id in to_ask) for question in questions]
+        futures = [pool.submit(_ask, kb, question, depths, question.id in to_ask) for question in questions]
         try:
             for future in futures:
                 asked.append(future.result())
@@ -181,23 +190,45 @@ def _ask_all(
     return asked
 
 
-def _ask(kb: KnowledgeBase, question: Question, with_answer: bool) -> _Asked:
-    started = time.perf_counter()
-    found = kb.retrieve(question.text, k=CHUNKS)
-    seconds = {**found.seconds, "search": time.perf_counter() - started}
+def _depths(kb: KnowledgeBase) -> tuple[int, int]:
+    """How many chunks are searched for, and how many of them, the `k` of the settings, are answered from.
+
+    No more than the reranker reads in a search for `k`: it would order others.
+    """
+    collection = kb.collection()
+    plan = SearchPlan.make(kb.settings, collection.record, has_lexical=collection.has_lexical, k=None, mode=None)
+    return max(plan.k, min(CHUNKS, plan.rerank_depth or CHUNKS)), plan.k
+
+
+def _ask(kb: KnowledgeBase, question: Question, depths: tuple[int, int], with_answer: bool) -> _Asked:
+    searched_for, k = depths
+    watch = Stopwatch()
+    with watch.time("search"):
+        found = kb.retrieve(question.text, k=searched_for)
     answer = None
     if with_answer:
-        started = time.perf_counter()
-        answer = kb.ask(question.text)
-        seconds["answer"] = time.perf_counter() - started
+        answer = _answer(kb, question, replace(found, hits=found.hits[:k]), watch)
+        watch.seconds["answer"] = sum(watch.seconds.values())
     return _Asked(
         question=question,
         items=tuple(ranked_items(question, found.hits)[:DEPTH]),
-        seconds=seconds,
-        usage=found.usage + answer.usage if answer else found.usage,
-        searched_tokens=sum(map(estimate_tokens, found.queries)) * (2 if answer else 1),
+        seconds={**found.seconds, **watch.seconds},
+        usage=answer.usage if answer else found.usage,
+        searched_tokens=sum(map(estimate_tokens, found.queries)),
         answer=answer,
     )
+
+
+def _answer(kb: KnowledgeBase, question: Question, found: Retrieval, watch: Stopwatch) -> Answer:
+    events = kb.ask_stream(question.text, found=found)
+    with watch.time("context"):
+        first = next(events)
+    with watch.time("write"):
+        last = [first, *events][-1]
+    if isinstance(last, Failed):
+        raise last.error
+    assert isinstance(last, Done), "an answer ends with Done or Failed"
+    return last.answer
 
 
 def _rows(asked: Sequence[_Asked]) -> tuple[Row, ...]:
@@ -242,7 +273,7 @@ def _measures(rows: Sequence[Row]) -> dict[str, Measure]:
 def _latencies(rows: Sequence[Row]) -> dict[str, Latency]:
     stages = dict.fromkeys(stage for row in rows for stage in row.seconds)
     latencies = {}
-    for stage in sorted(stages, key=("search", "answer").__contains__):
+    for stage in sorted(stages, key=lambda stage: _WHOLE.index(stage) if stage in _WHOLE else -1):
         seconds = [row.seconds[stage] for row in rows if stage in row.seconds]
         latencies[stage] = Latency(*(float(np.quantile(seconds, share)) for share in (0.5, 0.95)))
     return latencies
