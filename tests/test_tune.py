@@ -17,6 +17,7 @@ from citekite import KnowledgeBase
 from citekite.cli.app import app
 from citekite.errors import SettingsError, SourceError
 from citekite.evaluate.dataset import read_dataset, write_questions
+from citekite.evaluate.legs import search_legs
 from citekite.evaluate.question import Question
 from citekite.evaluate.tune import LEAST_PASSAGES, PASSAGE_COST, Tuning, tune
 from citekite.reports import Progress
@@ -99,6 +100,22 @@ def test_a_threshold_is_chosen_by_balanced_accuracy(tuning: Tuning) -> None:
     assert found is not None
     assert 0 <= found.held_out <= 1
     assert found.held_out >= found.default_score - 1e-9
+
+
+def test_a_weight_orders_chunks_as_a_search_with_it_does(tmp_path: Path) -> None:
+    copies = {f"{number}.txt": f"The {name} is a bird of prey." for number, name in enumerate(("kite", "owl", "kite"))}
+    write(tmp_path / "docs", copies | {f"{number}.txt": f"Birds of hill {number} eat kites." for number in range(3, 9)})
+    question = Question("1", "Is the kite a bird?", sources=("0.txt", "2.txt"))
+    with knowledge_base(tmp_path / "birds.db", k=9) as kb:
+        kb.sync(tmp_path / "docs")
+        (searched,) = search_legs(kb, [question], lambda progress: None)
+        for weight in (0.0, 0.3, 0.8, 1.0):
+            kb.set_tuned(lexical_weight=weight)
+            hits = kb.search(question.text)
+            assert [hit.chunk.id for hit in searched.hits(weight, 9)] == [hit.chunk.id for hit in hits]
+
+    assert len(hits) == 8
+    assert set(searched.items(hit.chunk.id for hit in hits)[:2]) == {"0.txt", "2.txt"}
 
 
 def test_with_few_unanswerable_questions_the_threshold_is_left_alone(papers: KnowledgeBase) -> None:
