@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from citekite.errors import EndpointDenied, SettingsError, SourceError
 from citekite.evaluate.compare import Comparison, Configuration, compare_configurations, configurations
 from citekite.evaluate.dataset import Dataset, read_dataset
 from citekite.evaluate.indexes import Indexes, files_of, recorded_settings
+from citekite.evaluate.metrics import ANSWER
 from citekite.evaluate.page import render_page
 from citekite.evaluate.question import Question
 from citekite.evaluate.run import METRICS, evaluate
@@ -173,6 +175,20 @@ def test_the_plots_are_described_in_words_and_take_the_page_s_colour(page: str) 
         assert svg.get("role") == "img"
         assert "currentColor" in plot
         assert "#010203" not in plot
+
+
+def test_where_only_answers_are_known_they_are_won_and_lost(comparison: Comparison) -> None:
+    base = comparison.reports["base"]
+    metrics = {name: found for name, found in base.metrics.items() if name in ANSWER}
+    right = replace(base.rows[0], scores={"contains gold": 1.0}, answer="A forked tail & more.")
+    wrong = replace(right, scores={"contains gold": 0.0}, answer="None.")
+    reports = {
+        name: replace(base, metrics=metrics, rows=rows) for name, rows in (("base", (wrong,)), ("k=8", (right,)))
+    }
+    text = render_page(Comparison("answers", reports, {"k=8": {}}))
+
+    assert "k=8: 1 better" in text
+    assert re.search(r"<td>\+1.000</td><td[^>]*>None\.</td><td[^>]*>A forked tail &amp; more\.</td>", text)
 
 
 def test_a_question_file_is_asked_of_the_collection_that_is_there(birds: Path) -> None:

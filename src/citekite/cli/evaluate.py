@@ -1,4 +1,4 @@
-"""Commands that measure: eval run, eval compare."""
+"""Commands that measure: eval run, eval compare; `eval questions` is in `citekite.cli.tune`."""
 
 from __future__ import annotations
 
@@ -275,8 +275,8 @@ def _figure(value: float | None) -> str:
 
 def _difference(found: Difference) -> list[str]:
     return [
-        f"{found.mean:+.3f}",
-        f"{found.low:+.3f} to {found.high:+.3f}",
+        f"{found.mean:+z.3f}",
+        f"{found.low:+z.3f} to {found.high:+z.3f}",
         f"{found.p:.4f}",
         f"{found.adjusted:.4f}" + ("*" if found.adjusted < 0.05 else " "),
         f"{found.wins:,}",

@@ -174,5 +174,5 @@ def _choice_line(name: str, choice: Choice, metric: str) -> str:
     best = "" if choice.is_better else f" (best here: {choice.value:g})"
     return (
         f"{name}: {change}{best}; {metric} {choice.default_score:.3f} -> {choice.held_out:.3f}, "
-        f"{difference.mean:+.3f} (95 % interval {difference.low:+.3f} to {difference.high:+.3f})"
+        f"{difference.mean:+z.3f} (95 % interval {difference.low:+z.3f} to {difference.high:+z.3f})"
     )

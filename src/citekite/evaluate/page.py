@@ -9,12 +9,13 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from citekite.evaluate.compare import Comparison
-from citekite.evaluate.metrics import ANSWER
+from citekite.evaluate.metrics import ANSWER, RETRIEVAL
 from citekite.evaluate.plots import metric_plot, recall_plot
 from citekite.evaluate.run import METRICS, Report, Row
 from citekite.evaluate.statistics import Difference
 
-MAIN = "nDCG@10"
+# What a question is won or lost by: the first of these that there is.
+MAIN = ("nDCG@10", "contains gold", "abstention recall")
 # Wins and losses shown of each configuration: the largest; the JSON has all questions.
 MOST_QUESTIONS = 50
 
@@ -26,15 +27,17 @@ h2 { margin-top: 2.5rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
 th:first-child, .words { text-align: left; }
-.words { min-width: 8rem; overflow-wrap: break-word; }
+.words { min-width: 8rem; overflow-wrap: anywhere; }
 thead th { background: var(--soft); }
 small { opacity: .75; white-space: nowrap; }
 figure { margin: 1rem 0; overflow-x: auto; }
-summary { cursor: pointer; font-weight: 600; padding: .4rem 0; }
+summary { cursor: pointer; font-weight: 600; padding: .4rem 0; overflow-wrap: anywhere; }
 """
 
+# What stands beside a question that was won or lost, by whether documents or passages decide it.
+_SHOWN = {True: ("first in base", "first here"), False: ("answer in base", "answer here")}
 # The columns of words.
-_WORDS = ("configuration", "metric", "question", "first in base", "first here", "stage", "index and settings")
+_WORDS = ("configuration", "metric", "question", *_SHOWN[True], *_SHOWN[False], "stage", "index and settings")
 _LEFT = ' class="words"'
 
 
@@ -58,7 +61,7 @@ def render_page(comparison: Comparison) -> str:
 
 
 def _introduction(report: Report) -> str:
-    left_out = f" {report.left_out:,} queries without a judgment were left out." if report.left_out else ""
+    left_out = f" Queries without a judgment that were left out: {report.left_out:,}." if report.left_out else ""
     unanswerable = f", {report.unanswerable:,} of them without an answer" if report.unanswerable else ""
     notes = "".join(f"<p>{escape(note)}.</p>" for note in report.notes)
     return (
@@ -68,17 +71,21 @@ def _introduction(report: Report) -> str:
 
 
 def _figures(comparison: Comparison) -> str:
-    metrics = _metrics(comparison)
-    rows = [
-        [_words(name), *(_mean(report, metric) for metric in metrics)] for name, report in comparison.reports.items()
-    ]
-    return f"<h2>Figures</h2>{_table(['configuration', *metrics], rows)}"
+    tables = []
+    for group in (tuple(RETRIEVAL), ANSWER):  # in one, they would be wider than the page
+        if metrics := [name for name in _metrics(comparison) if name in group]:
+            rows = [
+                [_words(name), *(_mean(report, metric) for metric in metrics)]
+                for name, report in comparison.reports.items()
+            ]
+            tables.append(_table(["configuration", *metrics], rows))
+    return f"<h2>Figures</h2>{'<br>'.join(tables)}"
 
 
 def _plots(comparison: Comparison) -> list[str]:
     shown = _metrics(comparison)
     plots = []
-    if retrieval := [name for name in (MAIN, "MRR@10", "recall@5") if name in shown]:
+    if retrieval := [name for name in ("nDCG@10", "MRR@10", "recall@5") if name in shown]:
         plots += [metric_plot(comparison.reports, retrieval), recall_plot(comparison.reports)]
     if answers := [name for name in ANSWER if name in shown]:
         # Three panels fit a page; with questions that have no answer there are six.
@@ -103,8 +110,8 @@ def _differences(comparison: Comparison) -> str:
 def _difference(difference: Difference) -> list[str]:
     p = f"{difference.adjusted:.4f}"
     cells = [
-        f"{difference.mean:+.3f}",
-        f"<small>{difference.low:+.3f} to {difference.high:+.3f}</small>",
+        f"{difference.mean:+z.3f}",
+        f"<small>{difference.low:+z.3f} to {difference.high:+z.3f}</small>",
         f"{difference.p:.4f}",
         f"<strong>{p}</strong>" if difference.adjusted < 0.05 else p,
         f"{difference.wins:,}",
@@ -115,34 +122,32 @@ def _difference(difference: Difference) -> list[str]:
 
 def _questions(comparison: Comparison, name: str) -> str:
     base = next(iter(comparison.reports.values()))
+    metric = next((metric for metric in MAIN if metric in base.metrics), MAIN[0])
     pairs = zip(base.rows, comparison.reports[name].rows, strict=True)
-    moved = [(_moved(before, after), before, after) for before, after in pairs]
+    moved = [(_moved(before, after, metric), before, after) for before, after in pairs]
     moved = sorted((entry for entry in moved if abs(entry[0]) > 1e-9), key=lambda entry: -abs(entry[0]))
     wins = [entry for entry in moved if entry[0] > 0]
     losses = [entry for entry in moved if entry[0] < 0]
     return "".join(
-        f"<details><summary>{escape(name)}: {len(entries):,} {word}</summary>{_moves(entries)}</details>"
+        f"<details><summary>{escape(name)}: {len(entries):,} {word}</summary>{_moves(entries, metric)}</details>"
         for word, entries in (("better", wins), ("worse", losses))
     )
 
 
-def _moves(entries: Sequence[tuple[float, Row, Row]]) -> str:
-    rows = [
-        [
-            _words(before.question),
-            *(_number(cell) for cell in (f"{gain:+.3f}", _rank(before), _rank(after))),
-            _words(_first(before)),
-            _words(_first(after)),
-        ]
-        for gain, before, after in entries[:MOST_QUESTIONS]
-    ]
-    head = ["question", MAIN, "rank in base", "rank here", "first in base", "first here"]
+def _moves(entries: Sequence[tuple[float, Row, Row]], metric: str) -> str:
+    by_rank = metric == MAIN[0]
+    head = ["question", metric, *(["rank in base", "rank here"] if by_rank else []), *_SHOWN[by_rank]]
+    rows = []
+    for gain, before, after in entries[:MOST_QUESTIONS]:
+        ranks = [_rank(before), _rank(after)] if by_rank else []
+        shown = [_first(row) if by_rank else row.answer for row in (before, after)]
+        rows.append([_words(before.question), *map(_number, (f"{gain:+z.3f}", *ranks)), *map(_words, shown)])
     more = len(entries) - len(rows)
     return (_table(head, rows) if rows else "<p>None.</p>") + (f"<p>{more:,} more are in the JSON.</p>" if more else "")
 
 
-def _moved(before: Row, after: Row) -> float:
-    return after.scores.get(MAIN, 0.0) - before.scores.get(MAIN, 0.0)
+def _moved(before: Row, after: Row, metric: str) -> float:
+    return after.scores.get(metric, 0.0) - before.scores.get(metric, 0.0)
 
 
 def _rank(row: Row) -> str:
