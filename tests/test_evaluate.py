@@ -177,6 +177,18 @@ def test_the_plots_are_described_in_words_and_take_the_page_s_colour(page: str) 
         assert "#010203" not in plot
 
 
+def test_what_was_found_first_is_named_by_document_and_heading(comparison: Comparison) -> None:
+    base = comparison.reports["base"]
+    right = replace(base.rows[0], scores={"nDCG@10": 1.0}, first=("/docs/deep/a.md", "A", "B <i>"))
+    wrong = replace(right, scores={"nDCG@10": 0.0}, rank=None, first=())
+    reports = {name: replace(base, rows=rows) for name, rows in (("base", (wrong,)), ("k=8", (right,)))}
+    text = render_page(Comparison("found", reports, {"k=8": {}}))
+
+    assert re.search(
+        r"<td>not in 10</td><td>1</td><td[^>]*>nothing</td><td[^>]*>deep/a.md &gt; A &gt; B &lt;i&gt;<", text
+    )
+
+
 def test_where_only_answers_are_known_they_are_won_and_lost(comparison: Comparison) -> None:
     base = comparison.reports["base"]
     metrics = {name: found for name, found in base.metrics.items() if name in ANSWER}
@@ -199,6 +211,7 @@ def test_a_question_file_is_asked_of_the_collection_that_is_there(birds: Path) -
     assert [row.rank for row in report.rows] == [1, 1, None]
     assert [bool(row.answer) for row in report.rows] == [True, False, False]  # asked where a gold answer is known
     assert report.rows[1].found[0] == "passage 1"
+    assert report.rows[1].first == (str(birds / "docs" / "owls.md"), "Owls", "Barn owl")
     assert report.notes == ("1 of 2 gold sources are not in the collection, such as 'moon.md'",)
     assert [(progress.done, progress.total) for progress in seen] == [(1, 3), (2, 3), (3, 3)]
 
@@ -370,6 +383,12 @@ def test_a_fault_is_one_line_and_a_status(tmp_path: Path) -> None:
     missing = citekite(tmp_path, "eval", "run", "nothing.jsonl")
     assert (missing.returncode, missing.stderr.count("\n")) == (3, 1)
     assert "there is no question set 'nothing.jsonl'" in missing.stderr
+
+
+def test_a_judge_without_answers_is_refused() -> None:
+    run = CliRunner().invoke(app, ["eval", "run", "nothing.jsonl", "--judge", "m", "--no-answers"])
+
+    assert (run.exit_code, run.stderr.count("--judge judges answers")) == (2, 1)
 
 
 def test_a_report_that_could_not_be_written_is_refused_before_anything_is_asked(tmp_path: Path) -> None:

@@ -79,6 +79,14 @@ def test_sentences_and_answers_are_judged_twice_and_refusals_not_at_all() -> Non
     }
 
 
+def test_answers_judged_at_once_are_judged_as_one_after_another() -> None:
+    with ScriptedEndpoint(pieces=strict) as endpoint:
+        found = judge_answers(PAIRS * 3, model_of(endpoint), parallel=8)
+
+    assert [one.question for one in found.judgements] == ["a", "b", "c"] * 3
+    assert (found.faithfulness, found.correctness) == (3 / 4, 1 / 2)
+
+
 def test_the_second_round_shows_everything_in_the_opposite_order() -> None:
     with ScriptedEndpoint(pieces=strict) as endpoint:
         judge_answers(PAIRS[:1], model_of(endpoint))

@@ -27,6 +27,7 @@ from citekite.cli.options import (
 )
 from citekite.cli.progress import reporting
 from citekite.cli.show import bold, counted, dim
+from citekite.errors import SettingsError
 
 if TYPE_CHECKING:
     from citekite.evaluate.compare import Comparison
@@ -92,6 +93,8 @@ def run(
     from citekite.settings import load_settings
 
     _check_files(output)
+    if judge and not answers:
+        raise SettingsError("--judge judges answers, and --no-answers asks for none: leave one of them out")
     questions = read_dataset(dataset, split=split)
     settings = load_settings(arguments).settings
     judging = make_generator(settings.model_copy(update={"model": judge})) if judge else None
@@ -174,16 +177,12 @@ def _deliver(found: Report | Comparison, text: str, output: Path | None, as_json
 
 def _check_files(*paths: Path | None) -> None:
     """What takes minutes must not fail at its end for a folder that is not there."""
-    from citekite.errors import SettingsError
-
     for path in paths:
         if path and (path.is_dir() or not path.parent.is_dir()):
             raise SettingsError(f"{path} cannot be written: name a file in a folder that is there")
 
 
 def _write(path: Path, text: str) -> None:
-    from citekite.errors import SettingsError
-
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

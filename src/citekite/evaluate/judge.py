@@ -7,6 +7,7 @@ another order, and correctness is held against whether the answer contains the g
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,21 +91,25 @@ class JudgeReport:
 
 
 def judge_answers(
-    answers: Sequence[tuple[Question, Answer]], generator: Generator, report: Reporter = lambda progress: None
+    answers: Sequence[tuple[Question, Answer]],
+    generator: Generator,
+    report: Reporter = lambda progress: None,
+    *,
+    parallel: int = 1,
 ) -> JudgeReport:
     """Let a model judge answers: each sentence by its passages, the whole by gold answers where there are any.
 
-    An answer that refused is not judged. A reply that cannot be read is the `problem` of its judgement; any other
-    `EndpointError` is raised.
+    `parallel` answers are judged at once. An answer that refused is not judged. A reply that cannot be read is the
+    `problem` of its judgement; any other `EndpointError` is raised.
     """
     judgements: list[Judgement] = []
     usage = Usage()
     answered = [(question, answer) for question, answer in answers if answer.outcome != "no_evidence"]
-    for question, answer in answered:
-        judgement, taken = _judge_one(question, answer, generator)
-        judgements.append(judgement)
-        usage += taken
-        report(Progress("judging", len(judgements), len(answered), "answers"))
+    with ThreadPoolExecutor(parallel) as pool:
+        for judgement, taken in pool.map(lambda pair: _judge_one(pair[0], pair[1], generator), answered):
+            judgements.append(judgement)
+            usage += taken
+            report(Progress("judging", len(judgements), len(answered), "answers"))
     return _summary(generator.model, judgements, usage)
 
 

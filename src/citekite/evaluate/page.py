@@ -155,8 +155,11 @@ def _rank(row: Row) -> str:
 
 
 def _first(row: Row) -> str:
-    """The item found first; of a path its last two parts."""
-    return "/".join(row.found[0].split("/")[-2:]) if row.found else "nothing"
+    """Where the chunk found first stands: the last two parts of its source's path, and its headings."""
+    if not row.first:
+        return "nothing"
+    source, *headings = row.first
+    return " > ".join(["/".join(source.split("/")[-2:]), *headings])
 
 
 def _latencies(comparison: Comparison) -> str:

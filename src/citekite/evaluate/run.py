@@ -39,7 +39,8 @@ _WHOLE = ("search", "context", "write", "answer")
 class Row:
     """One question: the items found, the rank of the first relevant one (None beyond the tenth), scores and seconds.
 
-    `outcome` is None for a question that was searched for and not asked.
+    `first` is where the best chunk stands: its source, then its headings. `outcome` is None for a question that was
+    searched for and not asked.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Row:
     rank: int | None
     scores: Mapping[str, float]
     seconds: Mapping[str, float]
+    first: tuple[str, ...] = ()
     answer: str = ""
     outcome: Outcome | None = None
 
@@ -93,6 +95,7 @@ class _Asked:
 
     question: Question
     items: tuple[str, ...]
+    first: tuple[str, ...]
     seconds: Mapping[str, float]
     usage: Usage
     searched_tokens: int
@@ -112,8 +115,9 @@ def evaluate(
 
     Each is searched for once, and answered from the first hits that it found: those that `ask` would answer from.
     Questions with gold answers are also asked, and all questions where some are unanswerable, unless `answers` is
-    False; with a `judge`, all are, and it judges the answers. `parallel` questions are under way at once. Retrieval
-    metrics are over the questions that say where their answer stands. An error of a model endpoint ends the evaluation.
+    False; with a `judge`, all are, and it judges the answers. `parallel` questions, or answers to judge, are under way
+    at once. Retrieval metrics are over the questions that say where their answer stands. An error of a model endpoint
+    ends the evaluation.
     """
     import_measures()
     # Beside unanswerable questions the others are asked too: only so does it show how many were refused wrongly.
@@ -142,7 +146,7 @@ def evaluate(
         cost=_cost(kb.settings, usage, sum(one.searched_tokens for one in asked)),
         notes=tuple(_notes(kb, questions)),
         rows=rows,
-        judged=judge_answers(answered, judge, report) if judge else None,
+        judged=judge_answers(answered, judge, report, parallel=parallel) if judge else None,
     )
 
 
@@ -212,6 +216,7 @@ def _ask(kb: KnowledgeBase, question: Question, depths: tuple[int, int], with_an
     return _Asked(
         question=question,
         items=tuple(ranked_items(question, found.hits)[:DEPTH]),
+        first=next(((hit.chunk.source, *hit.chunk.headings) for hit in found.hits), ()),
         seconds={**found.seconds, **watch.seconds},
         usage=answer.usage if answer else found.usage,
         searched_tokens=sum(map(estimate_tokens, found.queries)),
@@ -249,6 +254,7 @@ def _rows(asked: Sequence[_Asked]) -> tuple[Row, ...]:
                 **_answer_scores(one, some_unanswerable),
             },
             seconds=one.seconds,
+            first=one.first,
             answer=one.answer.text if one.answer else "",
             outcome=one.answer.outcome if one.answer else None,
         )
