@@ -32,7 +32,7 @@ def questions(draw: st.DrawFn, id: str) -> Question:
     return Question(id, draw(TEXT), tuple(sources), draw(texts), draw(texts), grades=tuple(grades))
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data(), count=st.integers(1, 3))
 def test_written_questions_are_read_back(tmp_path: Path, data: st.DataObject, count: int) -> None:
     path = tmp_path / "questions.jsonl"  # written anew by every example
