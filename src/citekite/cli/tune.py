@@ -146,7 +146,7 @@ def describe_tuning(found: Tuning, settings: Settings, *, dry_run: bool) -> str:
     """What `tune` prints: each value with what it gains on questions that had no say in it."""
     rows: Mapping[str, tuple[Choice | None, str]] = {
         "lexical_weight": (found.lexical_weight, "nDCG@10"),
-        "k": (found.k, "recall@k less 0.002 k"),
+        "k": (found.k, "recall@k less 0.005 k"),
         "abstain_threshold": (found.abstain_threshold, "balanced accuracy of refusing"),
     }
     lines = [

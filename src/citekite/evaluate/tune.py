@@ -28,10 +28,10 @@ from citekite.retrieve.search import SearchPlan
 # The weights and thresholds that are tried, beside the default.
 GRID = tuple(round(0.05 * step, 2) for step in range(21))
 # A set names one passage for most questions; a user's question may need two, and be worded so that they come third.
-LEAST_PASSAGES, MOST_PASSAGES = 3, 20
+LEAST_PASSAGES, MOST_PASSAGES = 3, 10
 # What a further passage costs: to be worth its place in the context it has to find the evidence of one more question in
-# five hundred.
-PASSAGE_COST = 0.002
+# two hundred.
+PASSAGE_COST = 0.005
 # Questions of a kind under which a threshold, or a weight, says more about the questions than about the collection.
 LEAST_QUESTIONS = 20
 
