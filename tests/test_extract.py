@@ -177,6 +177,35 @@ def test_a_sentence_that_only_says_where_to_read_on_comes_last() -> None:
     assert "See" not in " ".join(answer("What do kites eat?", make_hit(text)))
 
 
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        "This topic describes how to back up the data of a collection.",
+        "For details on how to back up the data of a collection, refer to Backup.",
+        "How do you back up the data of a collection?",
+        "[Back up the data of a collection](backup.md)",
+        '<a href="#one">Back up the data</a> <a href="#two">of a collection</a>',
+    ],
+)
+def test_what_only_announces_asks_or_links_comes_last(nothing: str) -> None:
+    hits = make_hits(f"Introduction first.\n\n{nothing}\n\nRun the backup tool on the data nightly.")
+    assert extract("How do I back up the data?", hits, sentences=1)[0].text.startswith("Run the backup")
+
+
+@pytest.mark.parametrize(
+    ("question", "definition"),
+    [
+        ("What is a partition key?", "A **partition key** is a field by which rows are spread."),
+        ("What is RRF?", "RRF (Reciprocal Rank Fusion) is a way to join lists."),
+        ("Was ist ein Segment?", "Ein Segment ist eine Datei."),
+    ],
+)
+def test_a_definition_is_preferred_where_one_is_asked_for(question: str, definition: str) -> None:
+    subject = question.rstrip("?").split(" ", 2)[2].removeprefix("a ").removeprefix("ein ")
+    hits = make_hits(f"Set the {subject} with {subject}. {definition} There are more of this {subject}.")
+    assert extract(question, hits, sentences=1)[0].text == definition
+
+
 def test_a_sentence_beside_the_one_that_repeats_the_question_is_preferred() -> None:
     text = "Boats float. Wood burns. Red kites eat in the evening. It is mice. Stones sink."
     assert answer("What do red kites eat in the evening?", make_hit(text))[1] == "It is mice."

@@ -26,16 +26,26 @@ _PASSAGE_WEIGHT = 0.5
 _KIND_WEIGHT = 0.25
 _HEADING_WEIGHT = 2.0
 _POINTER_WEIGHT = 1.0
+_DEFINITION_WEIGHT = 1.0
 # The longest run of list items that is shown together with the sentence that introduces it, in characters.
 _LIST_CHARACTERS = 600
 
 _SAME_QUESTION = 0.5
 _YES_OR_NO = regex.compile(r"(?:yes|no|ja|nein|oui|non|sí)[.!]\s+(?=\S)", regex.IGNORECASE)
-# A sentence that only says where to read on.
+# A sentence that only says where to read on, or what is to come.
 _POINTER = regex.compile(
-    r"(?:please )?(?:see|refer to|check out)\b|for (?:more|further|additional|detailed)\b", regex.IGNORECASE
+    r"(?:please )?(?:see|refer to|check out|learn)\b|for (?:more|further|additional|detail(?:s|ed))\b"
+    r"|th(?:is|e following) (?:topic|guide|page|section|chapter|tutorial|article|document|example) "
+    r"(?:will |also )?(?:describe|explain|show|introduce|provide|walk|list|demonstrate|cover|help)",
+    regex.IGNORECASE,
+)
+_ARTICLE = r"(?:(?:an?|the|eine?|der|die|das) )?"
+_WHAT_IS = regex.compile(
+    rf"(?:(?:what|who) (?:is|are|was|were)|was (?:ist|sind)) {_ARTICLE}(?P<subject>[^?]{{1,60}}?) ?\??",
+    regex.IGNORECASE,
 )
 _WORD = regex.compile(r"[\w\p{M}]+")
+_LINK = regex.compile(r"\[[^\]\n]*\]\([^)\n]*\)|<a\b[^<>]*>[^<>]*</a>|<[^<>]*>", regex.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +119,13 @@ _CLEANINGS = (
     (regex.compile(r"!\[[^\]\n]*\]\([^)\n]*\)"), ""),
     (regex.compile(r"\[([^\]\n]+)\](?:\([^)\n]*\)|\[[^\]\n]*\])"), r"\1"),
     (regex.compile(r"[ \t]*\[\^?\d{1,3}\]"), ""),
-    (regex.compile(r"</?(?:a|b|br|code|div|em|i|p|span|strong|su[bp]|u)\b[^<>]*>", regex.IGNORECASE), ""),
+    (
+        regex.compile(
+            r"</?(?:a|b|br|code|details|div|em|font|i|li|ol|p|span|strong|su[bp]|summary|u|ul)\b[^<>]*>",
+            regex.IGNORECASE,
+        ),
+        "",
+    ),
     (regex.compile(r"[ \t]*\n(?![ \t]*(?:\n|[-*+•|]|\d{1,3}[.)][ \t]|\Z))[ \t]*(?<!\n\n)"), " "),
 )
 
@@ -179,7 +195,7 @@ def _scores(question: str, candidates: Sequence[_Candidate]) -> list[float]:
     overlap = _bm25(terms(question), [terms(found.scored) for found in candidates])
     most = max(overlap) or 1.0
     best = max(found.hit.score for found in candidates) or 1.0
-    kind = _kind_asked_for(question)
+    kind, defines = _kind_asked_for(question), _definition(question)
     scores = []
     for place, found in enumerate(candidates):
         score = overlap[place] / most + _PASSAGE_WEIGHT * found.hit.score / best
@@ -189,8 +205,24 @@ def _scores(question: str, candidates: Sequence[_Candidate]) -> list[float]:
                 score += weight * overlap[beside] / most
         score += _KIND_WEIGHT * (kind is not None and _holds(kind, found.scored, question))
         score += _HEADING_WEIGHT * found.asked / 2**found.place
-        scores.append(score - _POINTER_WEIGHT * bool(_POINTER.match(found.scored)))
+        score += _DEFINITION_WEIGHT * bool(defines and defines.match(readable(found.scored)))
+        scores.append(score - _POINTER_WEIGHT * _says_nothing(found.scored))
     return scores
+
+
+def _definition(question: str) -> regex.Pattern[str] | None:
+    """What a sentence begins with that defines the subject of "What is X?": "X (abbreviated) is"; None for another."""
+    asks = _WHAT_IS.fullmatch(question.strip())
+    if asks is None:
+        return None
+    subject = rf"[*_`]*{regex.escape(asks['subject'])}[*_`]*(?: ?\([^()]*\))?"
+    return regex.compile(rf"{_ARTICLE}{subject} (?:is|are|was|were|refers? to|means?|ist|sind)\b", regex.IGNORECASE)
+
+
+def _says_nothing(text: str) -> bool:
+    """Whether a sentence points elsewhere, asks a question itself, or consists of links."""
+    shown = readable(text)
+    return bool(_POINTER.match(shown)) or shown.endswith(("?", "？")) or not _WORD.search(_LINK.sub("", text))
 
 
 def _bm25(query: Sequence[str], texts: Sequence[Sequence[str]]) -> list[float]:
