@@ -85,6 +85,55 @@ def test_short_questions_about_documentation_are_answered(question: str) -> None
     assert confidence(question, STORAGE) > DEFAULT_THRESHOLD
 
 
+def test_of_sentences_equally_close_the_one_with_the_kind_asked_for_counts() -> None:
+    hits = make_hits("You can add partitions to a collection. A collection can have up to 64 partitions.")
+    found = evidence("How many partitions can a collection have?", hits)
+    assert found is not None
+    assert (found.missing_kind, found.missing_unit) == (0.0, 0.0)
+
+
+def test_a_pronoun_stands_for_the_name_in_the_sentence_before() -> None:
+    found = evidence("How many arches does the Kite bridge have?", BRIDGE)
+    assert found is not None
+    assert found.missing_name == 0.0
+
+
+WAR = make_hits("In 1756, Essex declared war on Kent.", "Kent is in the south. Essex is in the east.")
+
+
+@pytest.mark.parametrize(
+    ("question", "swapped"),
+    [
+        ("When did Kent declare war on Essex?", 1.0),
+        ("When did Essex declare war on Kent?", 0.0),
+        ("When was war on Kent declared by Essex?", 0.0),
+        ("When was the war of Kent and Essex declared?", 0.0),
+    ],
+)
+def test_the_order_of_names_tells_who_did_what(question: str, swapped: float) -> None:
+    found = evidence(question, WAR)
+    assert found is not None
+    assert found.swapped == swapped
+
+
+def test_german_capitals_are_no_names_and_many_english_names_are() -> None:
+    german = evidence(
+        "Wann wurde die Brücke gebaut?", make_hits("Das Bauwerk ist eine Brücke und die Halle der Stadt.")
+    )
+    crowded = evidence(
+        "Who met Norland in Easton?", make_hits("In Easton, Kent met Anna Reed, John Carver, Amy, Joe Ax.")
+    )
+    assert german is not None
+    assert crowded is not None
+    assert (german.missing_names, crowded.missing_names) == (0.0, 0.5)
+
+
+@pytest.mark.parametrize("question", ["How do I make a carbonara?", "What is the mascot called?"])
+def test_words_that_only_put_the_question_do_not_count_as_its_subject(question: str) -> None:
+    hits = make_hits("This feature helps you to make most of a bridge. It is called streaming.")
+    assert confidence(question, hits) == 0.0
+
+
 def test_headings_count_as_text() -> None:
     under = make_hit("Run the installer twice.", headings=["Guide", "Upgrade the Kestrel server"])
     assert confidence("How do I upgrade the Kestrel server?", [under]) > DEFAULT_THRESHOLD

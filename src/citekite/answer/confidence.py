@@ -14,31 +14,32 @@ from citekite.types import Hit
 
 # Log-odds; a figure of `Evidence` tells what is missing, so none may raise the confidence.
 SUBJECT_WEIGHTS = {
-    "": 4.61,
-    "absent": -0.62,
-    "unlike": -5.55,
-    "missing_words": -1.25,
-    "missing_names": -2.1,
+    "": 4.58,
+    "absent": -0.57,
+    "unlike": -5.35,
+    "missing_words": -1.36,
+    "missing_names": -2.05,
 }
 STATEMENT_WEIGHTS = {
-    "": 1.24,
-    "missing_kind": -0.75,
-    "distant_kind": -1.09,
-    "missing_unit": -1.45,
-    "missing_name": -0.65,
-    "missing_number": -0.53,
-    "scattered": -0.14,
-    "negation": -2.52,
-    "opposite": -2.04,
-    "superlative": -0.75,
-    "qualifier": -0.19,
-    "exclusion": -1.03,
+    "": 1.35,
+    "missing_kind": -0.81,
+    "distant_kind": -1.08,
+    "missing_unit": -1.6,
+    "missing_name": -0.84,
+    "missing_number": -0.54,
+    "scattered": -0.23,
+    "negation": -2.6,
+    "opposite": -2.09,
+    "superlative": -0.77,
+    "qualifier": -0.23,
+    "exclusion": -1.1,
+    "swapped": -1.39,
 }
 # Below this probability of being about the subject, that alone lowers the confidence: a question that paraphrases
 # much is not to be taken for one that asks something else.
 RELATED = 0.3
 # Where refusing has precision and recall above 0.5 on questions that sound as if the passages answered them.
-DEFAULT_THRESHOLD = 0.64
+DEFAULT_THRESHOLD = 0.61
 
 
 def confidence(question: str, hits: Sequence[Hit]) -> float:

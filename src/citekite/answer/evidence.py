@@ -11,16 +11,28 @@ import regex
 
 from citekite.answer.asked_for import holds_kind, holds_unit
 from citekite.answer.sentences import units
-from citekite.answer.wordlists import EXCLUSION, FRAME, NEGATION, QUALIFIER, SUPERLATIVE, opposites
+from citekite.answer.wordlists import (
+    EXCLUSION,
+    FRAME,
+    JOINED,
+    NEGATION,
+    PASSIVE,
+    PRONOUN,
+    QUALIFIER,
+    SUPERLATIVE,
+    opposites,
+)
 from citekite.retrieve.lexical import word_terms
 from citekite.types import Hit
 
 _WORD = regex.compile(r"[\p{L}\p{N}\p{M}]+(?:[.,]\p{N}+)*")
 # Content words missing from the best window that count fully; a paraphrase misses one or two.
 _MANY_MISSING = 4
-_INSIDE = regex.compile(r"(?<=[\p{Ll},] )\p{L}")
-# Share of the words inside sentences: English paragraphs have 3 to 28 %, German ones 29 to 43 % (90 of 100 each).
-_MOST_CAPITALS = 0.28
+# The share of its 4-grams by which a name counts as another form of one that stands there.
+_SAME_NAME = 0.8
+# The words that a German text has most; one in nine of its words or more, one in a hundred of an English one.
+_GERMAN = regex.compile(r"\b(?:der|die|das|den|dem|des|und|ist|ein|eine|einen|mit|nicht|auf)\b")
+_LEAST_GERMAN = 0.06
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +40,9 @@ class Evidence:
     """What is missing for an answer; each figure lies in 0..1, and 0 is best.
 
     Words are the question's content words without its frame ("how many", "what is the name of"), weighted by their
-    rarity among the sentences of the passages. The best sentence is the one that holds most of them, the best passage
-    the one it stands in, the best window a sentence with the one after it. Headings count as part of each sentence.
+    rarity among the sentences of the passages. The best sentence is the one that holds most of them, of equals one
+    that also holds what is asked for; the best passage is the one it stands in, the best window a sentence with the
+    one after it. Headings count as part of each sentence.
     """
 
     # Whether the passages are about the subject of the question at all.
@@ -42,7 +55,7 @@ class Evidence:
     missing_kind: float  # the best sentence holds no date for "when", no number for "how many", ...
     distant_kind: float  # how much fewer of the words the best sentence of that passage has which does hold one
     missing_unit: float  # "how many votes", and neither it nor the sentences beside it have a number of votes
-    missing_name: float  # the best sentence lacks a name of the question
+    missing_name: float  # it lacks a name of the question in any form, and no pronoun stands for the one before
     missing_number: float  # the best passage lacks a number or year of the question
     scattered: float  # share of the words that the best passage holds outside its best sentence
     negation: float  # the question denies, and no sentence with as many of its words does
@@ -50,6 +63,7 @@ class Evidence:
     superlative: float  # the question asks for another extreme (first, largest) than the best sentence has
     qualifier: float  # a word that narrows the question (only, first, directly, before) is missing there
     exclusion: float  # the question excludes something (instead of, other than)
+    swapped: float  # its names stand in every such sentence in another order, and no passive explains it
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +94,12 @@ def evidence(question: str, hits: Sequence[Hit]) -> Evidence | None:
     if not sentences or not asked:
         return None
     scale = _Scale(asked, sentences)
-    best = max(sentences, key=lambda part: scale.share(part.terms))
-    near = [part for part in sentences if part.number == best.number]
-    return Evidence(
-        *_subject(scale, hits, sentences), *_statement(question, scale, best, near, _denies(scale, best, sentences))
+    equals = _closest(scale, sentences)
+    best = max(
+        equals, key=lambda part: (holds_kind(question, part.text) is True, holds_unit(question, part.text) is True)
     )
+    near = [part for part in sentences if part.number == best.number]
+    return Evidence(*_subject(scale, hits, sentences), *_statement(question, scale, best, near, equals))
 
 
 class _Scale:
@@ -121,39 +136,65 @@ def _subject(scale: _Scale, hits: Sequence[Hit], sentences: Sequence[_Part]) -> 
     )
 
 
-def _denies(scale: _Scale, best: _Part, sentences: Sequence[_Part]) -> bool:
-    """Whether the best sentence, or another with as much of the question, holds a negation."""
-    most = scale.share(best.terms)
-    return any(NEGATION.search(part.text) for part in sentences if scale.share(part.terms) >= most)
+def _closest(scale: _Scale, sentences: Sequence[_Part]) -> list[_Part]:
+    """The sentences that hold most of the question; there may be several."""
+    shares = [scale.share(part.terms) for part in sentences]
+    most = max(shares)
+    return [part for part, share in zip(sentences, shares, strict=True) if share >= most]
 
 
-def _statement(question: str, scale: _Scale, best: _Part, passage: Sequence[_Part], denied: bool) -> tuple[float, ...]:
+def _statement(
+    question: str, scale: _Scale, best: _Part, passage: Sequence[_Part], equals: Sequence[_Part]
+) -> tuple[float, ...]:
     near = _union(passage)
     missing = [word for word in scale.asked if word.key not in best.terms]
     holding = [scale.share(part.terms) for part in passage if holds_kind(question, part.text)]
     kind = holds_kind(question, best.text)
     place = passage.index(best)
     around = " ".join(part.text for part in passage[max(0, place - 1) : place + 2])
+    named = best.terms | passage[place - 1].terms if place and PRONOUN.match(best.text) else best.terms
     extremes = any(SUPERLATIVE.fullmatch(word.text) for word in missing)
     return (
         float(kind is False),
         0.0 if kind is None else scale.share(best.terms) - max(holding, default=0.0),
         float(holds_unit(question, around) is False),
-        float(any(word.is_name for word in missing)),
+        float(any(word.is_name and _held(word, named, grams=True) < _SAME_NAME for word in missing)),
         float(any(word.is_number and word.key not in near for word in scale.asked)),
         sum(word.key in near for word in missing) / len(scale.asked),
-        float(bool(NEGATION.search(question)) and not denied),
+        float(bool(NEGATION.search(question)) and not any(NEGATION.search(part.text) for part in equals)),
         float(any(opposites(word.text) & best.words for word in missing)),
         float(extremes and any(map(SUPERLATIVE.fullmatch, best.words))),
         float(any(QUALIFIER.fullmatch(word.text) for word in missing)),
         float(bool(EXCLUSION.search(question))),
+        float(all(_swapped(question, scale.asked, part.text) for part in equals)),
     )
 
 
+def _swapped(question: str, asked: Sequence[_Word], text: str) -> bool:
+    """Whether names of a question stand in a text in another order only, while both or neither may be passive.
+
+    Who did what to whom is often told by order alone: "When did Kent declare war on Essex?" is not answered by "Essex
+    declared war on Kent in 1756". Where names are joined by "and" or "or", their order says nothing.
+    """
+    if JOINED.search(question) or bool(PASSIVE.search(question)) != bool(PASSIVE.search(text)):
+        return False
+    names = dict.fromkeys(word.key for word in asked if word.is_name and not word.is_number)
+    if len(names) < 2:
+        return False
+    keys = [key for word in _WORD.findall(text.lower()) for key in word_terms(word)[:1]]
+    place = -1
+    for name in names:
+        if name in keys:
+            if name not in keys[place + 1 :]:
+                return True
+            place = keys.index(name, place + 1)
+    return False
+
+
 def _capitalises_nouns(hits: Sequence[Hit]) -> bool:
-    """Whether capitals inside the sentences are too many to mark names, as in German."""
-    words = [word for hit in hits for word in _INSIDE.findall(hit.chunk.text)]
-    return sum(map(str.isupper, words)) > _MOST_CAPITALS * len(words)
+    """Whether the passages are German, where a capital marks any noun."""
+    words = sum(len(_WORD.findall(hit.chunk.text)) for hit in hits)
+    return sum(len(_GERMAN.findall(hit.chunk.text)) for hit in hits) > _LEAST_GERMAN * words
 
 
 def _content(question: str, *, names: bool) -> list[_Word]:

@@ -14,6 +14,15 @@ EXCLUSION = regex.compile(
     r"|outside(?: of)?|as opposed|unlike|außer|anstatt|statt|sauf|excepto)\b|除了|以外|之外|而不是",
     regex.IGNORECASE,
 )
+# Stands at the start of a sentence for what the one before is about.
+PRONOUN = regex.compile(
+    r"(?:it|its|he|his|she|her|they|their|this|these|il|elle|ils|elles|er|sie|es|dies\w*)\b|[他她它这]",
+    regex.IGNORECASE,
+)
+# What goes before the one who acts, where a verb is passive.
+PASSIVE = regex.compile(r"\b(?:by|par|por|von|durch)\b|被", regex.IGNORECASE)
+# Names of equal standing: "IVF_FLAT and HNSW".
+JOINED = regex.compile(r"\w (?:and|or|vs\.?|und|oder|et|ou|y|o) \p{Lu}")
 SUPERLATIVE = regex.compile(r"least|most|worst|best|last|first|\w{3,}est", regex.IGNORECASE)
 # Words that narrow what is asked for.
 QUALIFIER = regex.compile(
@@ -27,12 +36,14 @@ FRAME = regex.compile(
     r"\b(?:how (?:many|much|long|old|far|tall|high|large|big|often|fast|deep|wide|heavy)"
     r"|(?:what|which) (?:year|date|day|month|century|decade|percentage|percent|proportion|number|amount)(?: of)?"
     r"|(?:what|which) (?:kinds?|types?|sorts?|names?)(?: of)?|(?:the )?names? (?:of|for)|name (?:a|an|one|two|the)"
+    r"|how (?:do|does|did|can|could|should|would) (?:i|you|we|one)(?: (?:do|get|make))?"
+    r"|(?:called|named|known as)(?=\W*$)"
     r"|(?:is|are|was|were) (?:called|named|known as)|according to|refer(?:s|red)? to as|what else|used to|as what"
     r"|wer|wen|wem|wessen|was|wann|wo|wohin|woher|wie ?viele?|wie (?:lange|alt|hoch|oft|weit|groß)|wie|warum|wieso"
     r"|welche[rsnm]?(?: jahr)?|der|das|den|dem|des|ein(?:e[rnms]?)?|und|oder|im|vom|von|zu[mr]?|mit|auf|für|bei|aus"
     r"|ist|sind|wurden?|wird|werden|haben|hatten?|sich|als"
     r"|qui|que|quoi|quand|où|comment|combien|pourquoi|quel(?:le)?s?|quién|qué|cuándo|dónde|cómo|cuánt[oa]s?|cuál(?:es)?)\b"
-    r"|什么时候|什么样|为什么|什么|哪[些个里一年种]*|谁的?|多少|几[个年]?|多[长久大高]|怎[么样]+|如何|何时|何地|[是的了在被和与]",
+    r"|(?<=\p{L})['’]s\b|什么时候|什么样|为什么|什么|哪[些个里一年种]*|谁的?|多少|几[个年]?|多[长久大高]|怎[么样]+|如何|何时|何地|[是的了在被和与]",
     regex.IGNORECASE,
 )
 _PAIRS = """
