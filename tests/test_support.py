@@ -25,7 +25,9 @@ HITS = make_hits(
     "Kites are birds of prey. The red kite weighs up to 1,300 grams and lives in Europe. "
     "It does not migrate in winter.",
     "The Kite bridge was built by John Carver in 1932. It has seven arches and carries 2.5 million travellers a year.",
-    "数据存储在对象存储中。元数据存储在etcd中，共有三个副本。",
+    "数据存储在对象存储中。元数据存储在etcd中，共有三个副本，始于1932年。",
+    "| Plan | Price | Users |\n|---|---|---|\n| Basic | 10 dollars | 5 |\n| Team | 25 dollars | 50 |\n",
+    "The Kite bridge is old. It is the longest bridge of Norland.",
 )
 
 
@@ -49,6 +51,8 @@ def check(text: str) -> list[tuple[str, str, tuple[int, ...], str]]:
         "The red kite does not migrate in winter [1].",
         '"It has seven arches and carries" is what it says of the Kite bridge [2].',
         "元数据存储在etcd中[3]。",
+        "元数据始于1932年存储在etcd中[3]。",
+        "The Team plan costs 25 dollars and has 50 users [4].",
     ],
 )
 def test_what_the_cited_passage_says_is_supported(text: str) -> None:
@@ -58,18 +62,21 @@ def test_what_the_cited_passage_says_is_supported(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("The red kite weighs up to 5,000 grams [1].", "5,000 does not stand there"),
-        ("The Kite bridge was built by John Carver in 1923 [2].", "1923 does not stand there"),
-        ("The Kite bridge has eight arches [2].", "eight does not stand there"),
-        ("The red kite does not live in Europe [1].", "it denies what stands there, or states what is denied there"),
-        ("In winter it does migrate [1].", "it denies what stands there, or states what is denied there"),
-        ("Milvus keeps vectors in segments [1].", "not found there: milvus, keeps, vectors, segments"),
+        ("The red kite weighs up to 5,000 grams [1].", "5,000 is not in what it cites"),
+        ("The Kite bridge was built by John Carver in 1923 [2].", "1923 is not in what it cites"),
+        ("The Kite bridge has eight arches [2].", "eight is not in what it cites"),
+        ("The red kite does not live in Europe [1].", "it denies what it cites, or states what is denied there"),
+        ("In winter it does migrate [1].", "it denies what it cites, or states what is denied there"),
+        ("Milvus keeps vectors in segments [1].", "not found in what it cites: milvus, keeps, vectors, segments"),
+        ("The red kite weighs up to 1,300 tons [1].", "1,300 tonnes is 1,300 grams in what it cites"),
+        ("The Kite bridge is the shortest bridge of Norland [5].", "it has shortest where what it cites has longest"),
+        ("元数据始于1933年存储在etcd中[3]。", "1933 is not in what it cites"),
         ("The red kite lives in Europe.", "it cites no passage"),
         (
             'It says "kites were brought to Europe by sailors" [1].',
-            "the quotation “kites were brought to Europe by sailors” does not stand there",
+            "the quotation “kites were brought to Europe by sailors” is not in what it cites",
         ),
-        ("元数据存储在内存里面并且定期备份[3]。", "not found there: 在内, 内存, 存里, 里面, …"),
+        ("元数据存储在内存里面并且定期备份[3]。", "not found in what it cites: 在内, 内存, 存里, 里面, …"),
     ],
 )
 def test_what_it_does_not_say_is_not(text: str, reason: str) -> None:
@@ -78,7 +85,7 @@ def test_what_it_does_not_say_is_not(text: str, reason: str) -> None:
 
 def test_a_name_that_does_not_stand_there_is_partly_supported_at_most() -> None:
     [(_, verdict, _, reason)] = check("The Kite bridge was built by Peter Miller in 1932 [2].")
-    assert (verdict, reason) == ("partly", "not found there: Peter, Miller")
+    assert (verdict, reason) == ("partly", "not found in what it cites: Peter, Miller")
 
 
 def test_the_wrong_passage_does_not_support() -> None:
@@ -95,8 +102,8 @@ def test_a_marker_at_the_end_of_a_paragraph_stands_for_all_of_it() -> None:
 
 
 def test_headings_code_announcements_and_questions_claim_nothing() -> None:
-    text = "# Kites\n\nHere is how:\n\n```sh\nrm kite\n```\n\nIs that all of it?\n\n- Kites are birds of prey [1]\n"
-    assert [claim[0] for claim in check(text)] == ["Kites are birds of prey [1]"]
+    text = "# Kites\n\nHere is how:\n\nRun this [1]:\n\n```sh\nrm kite\n```\n\nAll of it?\n\n- Kites are birds [1]\n"
+    assert [claim[0] for claim in check(text)] == ["Kites are birds [1]"]
 
 
 @given(st.text(alphabet='kite bird. 1,30\n[]12-#`!?"“”不无三', max_size=80))
@@ -108,7 +115,7 @@ def test_claims_are_ordered_spans_of_the_answer(text: str) -> None:
     for claim in check_claims(stream.text, HITS, stream.cited):
         assert end <= claim.start < claim.end <= len(stream.text)
         assert (claim.verdict == "supported") is (claim.reason == "")
-        assert set(claim.numbers) <= {1, 2, 3}
+        assert set(claim.numbers) <= {1, 2, 3, 4, 5}
         end = claim.end
 
 

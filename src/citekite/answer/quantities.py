@@ -55,13 +55,40 @@ _SCALES = {
     "亿": 10**8,
 }
 _NUMBER = regex.compile(
-    r"(?<![\w.])v?(?P<digits>\d+(?:[.,' \u00a0\u202f]\d+)*)"
+    r"(?:(?<![\w.])|(?<=[\p{Han}\p{Hiragana}\p{Katakana}]))v?(?P<digits>\d+(?:[.,' \u00a0\u202f]\d+)*)"
     rf"|\b(?P<word>{'|'.join(_WORDS)})\b|(?<!\p{{Han}}{{4}})(?P<han>[二三四五六七八九])(?=[个年月日名次种位条万亿])",
     regex.IGNORECASE,
 )
 _SCALE = regex.compile(rf"[\s-]*(?P<scale>{'|'.join(_SCALES)})", regex.IGNORECASE)
 _GROUPS = regex.compile(r"\d{1,3}(?:[.,' \u00a0\u202f]\d{3})+")
 _PARTS = regex.compile(r"[' \u00a0\u202f]")
+
+
+# Units of which one cannot stand for another; the first word of a row names it.
+_UNIT_ROWS = """
+metres metre meters meter m; kilometres kilometre kilometers kilometer km; centimetres centimeters cm;
+millimetres millimeters mm; feet foot ft; miles mile mi; inches inch; yards yard; grams gram; kilograms kilogram kg;
+tonnes tons tonnen; seconds second sekunden; minutes minute minuten; hours hour stunden stunde; days day tage tagen;
+weeks week wochen woche; months month monate monaten; years year jahre jahren; dollars dollar usd; euros euro eur;
+percent prozent; kilobytes kb; megabytes mb; gigabytes gb; terabytes tb; celsius; fahrenheit
+"""
+_UNITS = {name: row.split()[0] for row in _UNIT_ROWS.split(";") for name in row.split()}
+_UNIT = regex.compile(r"[\s-]?(?:\p{Lu}?[\p{Ll}]+|[A-Z]+)\b")
+
+
+def measures(text: str) -> Iterator[tuple[str, frozenset[str], str]]:
+    """The numbers of a text as in `quantities`, with the unit that follows; an empty one where none is known.
+
+    >>> [(shown, unit) for shown, _, unit in measures("120 metres and 3 euros for two")]
+    [('120', 'metres'), ('3', 'euros'), ('two', '')]
+    """
+    text = unicodedata.normalize("NFKC", text)
+    position = 0
+    for shown, forms in quantities(text):
+        at = text.find(shown, position)
+        position = at + len(shown) if at >= 0 else position
+        follows = _UNIT.match(text, position) if at >= 0 else None
+        yield shown, forms, _UNITS.get(follows[0].strip(" -").lower(), "") if follows else ""
 
 
 def quantities(text: str) -> Iterator[tuple[str, frozenset[str]]]:

@@ -14,7 +14,7 @@ import regex
 
 from citekite.answer.cite import MARKER, sentence_of
 from citekite.answer.extract import readable
-from citekite.answer.quantities import quantities
+from citekite.answer.quantities import measures
 from citekite.answer.sentences import Unit, units
 from citekite.answer.verify import find_quote, quotations
 from citekite.answer.wordlists import NEGATION, opposites
@@ -29,7 +29,7 @@ _LEAST_WORDS = 3
 # The share of its 4-grams by which a word counts as another form of one that stands there; more of a name.
 _ALIKE, _NAME_ALIKE = 0.6, 0.8
 _SHOWN_WORDS = 4
-_WORD = regex.compile(r"[\p{L}\p{M}][\w\p{M}]*")
+_WORD = regex.compile(r"(?!(?<=\p{L}['’])s\b)[\p{L}\p{M}][\w\p{M}]*")
 _PARAGRAPH = regex.compile(r"\n\s*\n")
 
 
@@ -56,7 +56,7 @@ def check_claims(answer_text: str, passages: Sequence[Hit], cited: Sequence[Cite
     for place, unit in enumerate(found):
         span = unit.start, unit.end
         text = readable(MARKER.sub("", answer_text[unit.start : unit.end]))
-        if span not in own and _states_nothing(text):
+        if _states_nothing(text) and (span not in own or _announces(text)):
             continue
         numbers = tuple(dict.fromkeys(own.get(span) or _borrowed(answer_text, found[place:], own)))
         claims.append(_claim(unit, text, numbers, passages))
@@ -65,6 +65,11 @@ def check_claims(answer_text: str, passages: Sequence[Hit], cited: Sequence[Cite
 
 def _states_nothing(text: str) -> bool:
     return text.endswith((":", "：", "?", "？")) or len(_words(text)) < _LEAST_WORDS
+
+
+def _announces(text: str) -> bool:
+    """Whether a text with a marker only says that something follows ("Run this [3]:")."""
+    return text.endswith((":", "：")) and len(_words(text)) < _LEAST_WORDS
 
 
 def _borrowed(text: str, following: Sequence[Unit], own: dict[tuple[int, int], list[int]]) -> list[int]:
@@ -99,13 +104,19 @@ def _claim(unit: Unit, text: str, numbers: tuple[int, ...], passages: Sequence[H
 def _faults(text: str, cited: Sequence[Hit]) -> Iterator[str]:
     """What contradicts the cited passages or is missing from all of them, whatever else they say."""
     source = "\n".join(f"{hit.chunk.indexed_text}\n{hit.chunk.title}" for hit in cited)
-    known = {form for _, forms in quantities(source) for form in forms}
-    for shown, forms in quantities(text):
-        if not forms & known:
-            yield f"{shown} does not stand there"
+    known: dict[str, set[str]] = {}
+    for _, forms, unit in measures(source):
+        for form in forms:
+            known.setdefault(form, set()).add(unit)
+    for shown, forms, unit in measures(text):
+        units_there = {other for form in forms for other in known.get(form, ())}
+        if not units_there:
+            yield f"{shown} is not in what it cites"
+        elif unit and not units_there & {unit, ""}:
+            yield f"{shown} {unit} is {shown} {min(units_there)} in what it cites"
     for quotation in quotations(text):
         if not any(find_quote(quotation, hit.chunk.text) for hit in cited):
-            yield f"the quotation “{quotation}” does not stand there"
+            yield f"the quotation “{quotation}” is not in what it cites"
     words = _words(text)
     parts = [(shown, terms, _overlap(words, terms)) for hit in cited for shown, terms in _parts(hit, 1)]
     most = max((overlap for *_, overlap in parts), default=0.0)
@@ -113,19 +124,18 @@ def _faults(text: str, cited: Sequence[Hit]) -> Iterator[str]:
         return
     best = [part for part in parts if part[2] == most]
     if not any(bool(NEGATION.search(text)) == bool(NEGATION.search(shown)) for shown, *_ in best):
-        yield "it denies what stands there, or states what is denied there"
-    shown, terms, _ = best[0]
-    there = frozenset(word.lower() for word in _WORD.findall(shown))
+        yield "it denies what it cites, or states what is denied there"
+    there = frozenset(word.lower() for shown, *_ in best for word in _WORD.findall(shown))
     for word in words:
-        if not _stands(word, terms) and (other := opposites(word.text) & there):
-            yield f"{word.text} stands there as {min(other)}"
+        if not any(_stands(word, terms) for _, terms, _ in best) and (other := opposites(word.text) & there):
+            yield f"it has {word.text} where what it cites has {min(other)}"
 
 
 def _lacking(missing: Sequence[_Word]) -> str:
     names = [word.text for word in missing if word.is_name]
     shown = list(dict.fromkeys(names or [word.text for word in missing]))
     more = ", …" if len(shown) > _SHOWN_WORDS else ""
-    return f"not found there: {', '.join(shown[:_SHOWN_WORDS])}{more}"
+    return f"not found in what it cites: {', '.join(shown[:_SHOWN_WORDS])}{more}"
 
 
 def _words(text: str) -> list[_Word]:
@@ -144,13 +154,16 @@ def _words(text: str) -> list[_Word]:
 
 
 def _parts(hit: Hit, sentences: int) -> Iterator[tuple[str, frozenset[str]]]:
-    """The runs of that many sentences of a passage with their terms, headings among them."""
+    """The runs of that many sentences of a passage with their terms, among them headings and a row's column names."""
     text = hit.chunk.text
     above = f"{hit.chunk.title} {' '.join(hit.chunk.headings)}"
     found = units(text)
+    columns = ""
     for place, unit in enumerate(found):
+        if unit.kind != "row":
+            columns = text[unit.start : unit.end] if unit.kind == "heading" else ""
         shown = text[unit.start : found[min(place + sentences, len(found)) - 1].end]
-        words = _WORD.findall(f"{above} {shown}".lower())
+        words = _WORD.findall(f"{above} {columns} {shown}".lower())
         yield shown, frozenset(term for word in words for term in word_terms(word))
 
 
