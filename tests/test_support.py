@@ -163,7 +163,9 @@ def test_a_model_s_verdicts_replace_those_by_overlap_and_are_counted() -> None:
     assert '<statement number="2" passages="2">' in prompt
 
 
-@pytest.mark.parametrize("reply", ["fine", "[]", '{"verdicts": []}', VERDICTS.replace("not_supported", "wrong")])
+@pytest.mark.parametrize(
+    "reply", ["fine", "[]", "[" * 100_000, '{"verdicts": []}', VERDICTS.replace("not_supported", "wrong")]
+)
 def test_a_reply_that_is_no_verdict_leaves_overlap_and_a_note(reply: str) -> None:
     model = Scripted(TEXT, reply)
     *_, done = respond("kites?", "kites?", Retrieval(HITS), model, AnswerPlan(2000, verify=True))
@@ -173,6 +175,13 @@ def test_a_reply_that_is_no_verdict_leaves_overlap_and_a_note(reply: str) -> Non
     claim: Any = Claim(0, 5, (1,), "supported")
     with pytest.raises(EndpointReply, match="judge-1"):
         entail("kites", [claim], HITS, Scripted(reply))
+
+
+def test_a_reason_that_a_model_gives_holds_no_control_characters() -> None:
+    reply = VERDICTS.replace("no age is given", "no \\u001b[31mage\\u202e is given")
+    claims = [Claim(0, 5, (1,), "supported"), Claim(5, 9, (1,), "supported")]
+    judged, _ = entail("kites fly", claims, HITS, Scripted(reply))
+    assert judged[1].reason.isprintable()
 
 
 def test_the_judge_is_not_asked_about_an_answer_without_citations() -> None:

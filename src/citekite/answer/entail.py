@@ -11,6 +11,7 @@ from citekite.answer.prompt import neutralise
 from citekite.errors import EndpointReply
 from citekite.ports import Generator, Message
 from citekite.types import Claim, Hit, Usage, Verdict
+from citekite.wellformed import printable
 
 _SYSTEM = """\
 You check statements against passages. For each statement decide whether the passages named with it say so:
@@ -69,7 +70,7 @@ def _verdicts(reply: str, claims: Sequence[Claim], model: str) -> Iterator[Claim
             raise ValueError
         for claim, entry in zip(claims, entries, strict=True):
             yield _judged(claim, entry)
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):  # the last by JSON nested too deep
         raise EndpointReply(
             f"the model {model!r} gave no verdicts on the sentences (it wrote {reply[:80]!r}): "
             "ask again, set another `model`, or set `verify` to 'overlap'."
@@ -80,7 +81,7 @@ def _judged(claim: Claim, entry: dict[str, Any]) -> Claim:
     verdict: Verdict = entry["verdict"]
     if verdict not in get_args(Verdict):
         raise ValueError
-    reason = " ".join(str(entry.get("reason") or "").split())
+    reason = " ".join(printable(str(entry.get("reason") or "")).split())
     return replace(claim, verdict=verdict, reason="" if verdict == "supported" else reason or "the model's verdict")
 
 
