@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.extractive import DATA_SET, PASSAGES, read_questions
 from bench.report import Result, data, table
 from citekite import KnowledgeBase
-from citekite.answer.confidence import confidence
+from citekite.answer.confidence import estimate
 from citekite.answer.extract import extract
 from citekite.answer.prompt import passage_tokens
 from citekite.answer.respond import NOTHING_NEAR
@@ -43,7 +43,7 @@ def figures(asked: Sequence[tuple[str, Sequence[str], Sequence[Hit], Sequence[Hi
     for question, gold, hits, passages in asked:
         held += any(wanted in hit.chunk.text for hit in passages for wanted in gold)
         tokens += sum(map(passage_tokens, passages))
-        shown = extract(question, passages) if confidence(question, hits) >= NOTHING_NEAR else []
+        shown = extract(question, passages) if estimate(question, hits).related >= NOTHING_NEAR else []
         text = " ".join(sentence.text for sentence in shown)
         answered += any(wanted in text for wanted in gold)
     return Figures(held / len(asked), answered / len(asked), tokens / len(asked))

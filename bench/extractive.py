@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.report import Result, data, table
 from citekite import KnowledgeBase
-from citekite.answer.confidence import DEFAULT_THRESHOLD, confidence
+from citekite.answer.confidence import DEFAULT_THRESHOLD, estimate
 from citekite.answer.extract import extract
 from citekite.answer.respond import NOTHING_NEAR
 from citekite.settings import Settings
@@ -40,9 +40,9 @@ def measure(questions: Iterable[tuple[str, Sequence[str]]], search: Callable[[st
         hits = search(question)
         total += 1
         retrieved += any(wanted in hit.chunk.text for hit in hits for wanted in gold)
-        sure = confidence(question, hits)
-        refused += sure < DEFAULT_THRESHOLD
-        if sure < NOTHING_NEAR:
+        judged = estimate(question, hits)
+        refused += judged.answering < DEFAULT_THRESHOLD
+        if judged.answering < DEFAULT_THRESHOLD and judged.related < NOTHING_NEAR:
             continue  # no sentence is shown
         text = " ".join(sentence.text for sentence in extract(question, hits))
         answered += any(wanted in text for wanted in gold)

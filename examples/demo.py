@@ -11,13 +11,13 @@ DATABASE = ROOT / "demo.db"
 QUESTIONS = (
     "How is data stored in Milvus?",
     "Does overlap between chunks help?",
-    "When does Fireworks refuse a chat request that is not streamed?",
+    "Which Fireworks requests must be streamed?",
 )
 
 
 def main() -> None:
     """Show each command, then run it; in one process, so that imports are paid for once."""
-    citekite("sync", "docs", "examples/knowledge")
+    citekite("sync", "examples/knowledge")
     for question in QUESTIONS:
         citekite("ask", question)
 

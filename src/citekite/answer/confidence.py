@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from citekite.answer.evidence import Evidence, evidence
 from citekite.types import Hit
@@ -39,11 +40,19 @@ STATEMENT_WEIGHTS = {
 # much is not to be taken for one that asks something else.
 RELATED = 0.3
 # Where refusing has precision and recall above 0.5 on questions that sound as if the passages answered them.
-DEFAULT_THRESHOLD = 0.61
+DEFAULT_THRESHOLD = 0.62
 
 
-def confidence(question: str, hits: Sequence[Hit]) -> float:
-    """The estimated probability (0 to 1) that the passages answer the question; 0 where none of its words stands there.
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Probabilities (0 to 1) that passages are about the subject of a question, and that they answer it."""
+
+    related: float
+    answering: float
+
+
+def estimate(question: str, hits: Sequence[Hit]) -> Estimate:
+    """The estimate for a question and the passages found for it; 0 where none of its words stands there.
 
     It is calibrated for two answerable questions to one that only sounds so. The probability that the passages are
     about the subject, and the probability that they then say what is asked, are separate models; the first is
@@ -51,8 +60,14 @@ def confidence(question: str, hits: Sequence[Hit]) -> float:
     """
     found = evidence(question, hits)
     if found is None or found.absent == 1.0:
-        return 0.0
-    return min(1.0, related(found) / RELATED) * stated(found)
+        return Estimate(0.0, 0.0)
+    about = related(found)
+    return Estimate(about, min(1.0, about / RELATED) * stated(found))
+
+
+def confidence(question: str, hits: Sequence[Hit]) -> float:
+    """The estimated probability that the passages answer the question."""
+    return estimate(question, hits).answering
 
 
 def threshold(setting: float | None, tuned: float | None) -> float:

@@ -206,7 +206,8 @@ def _scores(question: str, candidates: Sequence[_Candidate]) -> list[float]:
         score += _KIND_WEIGHT * (kind is not None and _holds(kind, found.scored, question))
         score += _HEADING_WEIGHT * found.asked / 2**found.place
         score += _DEFINITION_WEIGHT * bool(defines and defines.match(readable(found.scored)))
-        scores.append(score - _POINTER_WEIGHT * _says_nothing(found.scored))
+        says_nothing = _says_nothing(found.scored) or (found.kind == "code" and _holds_question(found.scored, question))
+        scores.append(score - _POINTER_WEIGHT * says_nothing)
     return scores
 
 
@@ -223,6 +224,11 @@ def _says_nothing(text: str) -> bool:
     """Whether a sentence points elsewhere, asks a question itself, or consists of links."""
     shown = readable(text)
     return bool(_POINTER.match(shown)) or shown.endswith(("?", "？")) or not _WORD.search(_LINK.sub("", text))
+
+
+def _holds_question(code: str, question: str) -> bool:
+    """Whether code has the whole question in it: an example that asks it matches best, and answers nothing."""
+    return " ".join(question.casefold().split()) in " ".join(code.casefold().split())
 
 
 def _bm25(query: Sequence[str], texts: Sequence[Sequence[str]]) -> list[float]:

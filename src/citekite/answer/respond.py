@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from citekite.answer.cite import CitationStream, locate, resolve
-from citekite.answer.confidence import DEFAULT_THRESHOLD, confidence, threshold
+from citekite.answer.confidence import DEFAULT_THRESHOLD, estimate, threshold
 from citekite.answer.entail import entail
 from citekite.answer.extract import content_words, extract, readable
 from citekite.answer.generate import closing_stream, complete, empty_reply
@@ -33,7 +33,7 @@ _CUT_SHORT = {
 NO_CITATION = "The answer cites no passage."
 NOT_SURE = "The documents may not answer this question. What comes closest:"
 IMAGES = "{count} of the answer's images stands as text: showing it could send words of the answer to its address."
-# Below this confidence nothing comes close: the passages are about something else.
+# Below this probability of being about the subject, nothing that the passages say comes close.
 NOTHING_NEAR = 0.15
 
 NO_USAGE = Usage()
@@ -77,15 +77,15 @@ def respond(
     chunks that stand beside the hits, by which passages may grow. The texts of the `Delta` events joined are the
     answer's text. Without a hit the model is not asked. Without a model, a confidence below the plan's threshold is
     `no_evidence`; what comes closest is still shown, unless the passages are about something else. An error of the
-    endpoint becomes `Failed`. Closing the iterator
-    closes the model's stream.
+    endpoint becomes `Failed`. Closing the iterator closes the model's stream.
     """
     passages = pack(found.hits, plan.context_tokens, neighbours)
     usage += found.usage
     yield Retrieved(passages, standalone, found.notes, found.queries[1:])
     # Judged by the hits: grown passages hold more words of any question, also of one that they do not answer.
-    sure = confidence(standalone, found.hits)
-    if not passages or (generator is None and sure < min(NOTHING_NEAR, plan.threshold)):
+    judged = estimate(standalone, found.hits)
+    sure = judged.answering
+    if not passages or (generator is None and sure < plan.threshold and judged.related < NOTHING_NEAR):
         yield Delta(NOT_IN_DOCUMENTS)
         events: Iterator[Event] = iter([Done(Answer(question, NOT_IN_DOCUMENTS, (), passages, "no_evidence", usage))])
     elif generator is None:
