@@ -13,12 +13,12 @@ import pytest
 
 from citekite import KnowledgeBase
 from citekite.answer.generate import ChatModel, make_generator
+from citekite.answer.replies import ask_for, texts
 from citekite.errors import EndpointError, EndpointReply, SourceError
 from citekite.evaluate.dataset import read_dataset, write_questions
 from citekite.evaluate.headings import heading_as_question, puts_question, questions_from_headings
 from citekite.evaluate.masked import masked
 from citekite.evaluate.questions import make_questions
-from citekite.evaluate.replies import ask_for, texts
 from citekite.evaluate.written import flaw
 from citekite.types import Chunk
 from scripted_endpoint import Fault, ScriptedEndpoint

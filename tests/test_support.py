@@ -167,14 +167,14 @@ def test_a_model_s_verdicts_replace_those_by_overlap_and_are_counted() -> None:
     "reply", ["fine", "[]", "[" * 100_000, '{"verdicts": []}', VERDICTS.replace("not_supported", "wrong")]
 )
 def test_a_reply_that_is_no_verdict_leaves_overlap_and_a_note(reply: str) -> None:
-    model = Scripted(TEXT, reply)
+    model = Scripted(TEXT, reply, reply)
     *_, done = respond("kites?", "kites?", Retrieval(HITS), model, AnswerPlan(2000, verify=True))
     assert isinstance(done, Done)
     assert done.answer.claims[0].verdict == "supported"
     assert any("checked by overlap alone" in note for note in done.answer.notes)
     claim: Any = Claim(0, 5, (1,), "supported")
     with pytest.raises(EndpointReply, match="judge-1"):
-        entail("kites", [claim], HITS, Scripted(reply))
+        entail("kites", [claim], HITS, Scripted(reply, reply))
 
 
 def test_a_reason_that_a_model_gives_holds_no_control_characters() -> None:

@@ -1,14 +1,13 @@
-"""Lets a model judge whether the cited passages say what a sentence of an answer states: one request, strict JSON."""
+"""Lets a model judge whether the cited passages say what a sentence of an answer states: strict JSON."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, get_args
 
 from citekite.answer.prompt import neutralise
-from citekite.errors import EndpointReply
+from citekite.answer.replies import ask_for
 from citekite.ports import Generator, Message
 from citekite.types import Claim, Hit, Usage, Verdict
 from citekite.wellformed import printable
@@ -30,14 +29,14 @@ def entail(
 ) -> tuple[tuple[Claim, ...], Usage]:
     """The claims of an answer with the model's verdicts, and the tokens that took; raises `EndpointError`.
 
-    A claim that cites nothing is not sent and stays as it is. A reply that is not the JSON asked for raises
-    `EndpointReply`.
+    A claim that cites nothing is not sent and stays as it is. A reply that is not the JSON asked for is asked for once
+    more, and then raises `EndpointReply`.
     """
     sent = [claim for claim in claims if claim.numbers]
     if not sent:
         return tuple(claims), Usage()
-    reply, usage = _ask(generator, entail_messages(text, sent, passages))
-    judged = dict(zip(sent, _verdicts(reply, sent, generator.model), strict=True))
+    verdicts, usage = ask_for(generator, entail_messages(text, sent, passages), lambda value: _verdicts(value, sent))
+    judged = dict(zip(sent, verdicts, strict=True))
     return tuple(judged.get(claim, claim) for claim in claims), usage
 
 
@@ -55,36 +54,17 @@ def entail_messages(text: str, claims: Sequence[Claim], passages: Sequence[Hit])
     return [Message("system", _SYSTEM), Message("user", f"<context>\n{shown}\n</context>\n{statements}")]
 
 
-def _ask(generator: Generator, messages: Sequence[Message]) -> tuple[str, Usage]:
-    reply, usage = "", Usage()
-    for piece in generator.stream(messages):
-        reply += piece.text
-        usage = piece.usage or usage
-    return reply, usage
+def _verdicts(value: Any, claims: Sequence[Claim]) -> tuple[Claim, ...]:
+    entries = value.get("verdicts") if isinstance(value, dict) else None
+    if not isinstance(entries, list) or len(entries) != len(claims):
+        raise ValueError(f"it has to be an object with a list 'verdicts' of {len(claims)} entries")
+    return tuple(_judged(number, *pair) for number, pair in enumerate(zip(claims, entries, strict=True), start=1))
 
 
-def _verdicts(reply: str, claims: Sequence[Claim], model: str) -> Iterator[Claim]:
-    try:
-        entries = json.loads(_unfenced(reply))["verdicts"]
-        if [entry["statement"] for entry in entries] != list(range(1, len(claims) + 1)):
-            raise ValueError
-        for claim, entry in zip(claims, entries, strict=True):
-            yield _judged(claim, entry)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):  # the last by JSON nested too deep
-        raise EndpointReply(
-            f"the model {model!r} gave no verdicts on the sentences (it wrote {reply[:80]!r}): "
-            "ask again, set another `model`, or set `verify` to 'overlap'."
-        ) from None
-
-
-def _judged(claim: Claim, entry: dict[str, Any]) -> Claim:
+def _judged(number: int, claim: Claim, entry: Any) -> Claim:
+    verdicts = get_args(Verdict)
+    if not isinstance(entry, dict) or entry.get("statement") != number or entry.get("verdict") not in verdicts:
+        raise ValueError(f"entry {number} needs 'statement' {number} and a 'verdict' of {', '.join(verdicts)}")
     verdict: Verdict = entry["verdict"]
-    if verdict not in get_args(Verdict):
-        raise ValueError
     reason = " ".join(printable(str(entry.get("reason") or "")).split())
     return replace(claim, verdict=verdict, reason="" if verdict == "supported" else reason or "the model's verdict")
-
-
-def _unfenced(reply: str) -> str:
-    """The reply without the code fence that models like to put around JSON."""
-    return reply.strip().removeprefix("```json").removeprefix("```").removesuffix("```")

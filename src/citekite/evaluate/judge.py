@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from citekite.answer.prompt import neutralise
+from citekite.answer.replies import ask_for
 from citekite.answer.sentences import units
 from citekite.errors import EndpointReply
 from citekite.evaluate.metrics import contains
 from citekite.evaluate.question import Question
-from citekite.evaluate.replies import ask_for
 from citekite.ports import Generator, Message, Reporter
 from citekite.reports import Progress
 from citekite.types import Answer, Usage

@@ -19,11 +19,11 @@ import regex
 
 from citekite.answer.extract import content_words
 from citekite.answer.prompt import neutralise
+from citekite.answer.replies import ask_for, texts
 from citekite.answer.verify import find_quote
 from citekite.errors import EndpointError, EndpointReply
 from citekite.evaluate.headings import in_turn
 from citekite.evaluate.question import Question
-from citekite.evaluate.replies import ask_for, texts
 from citekite.knowledge_base import KnowledgeBase
 from citekite.ports import Generator, Message, Reporter
 from citekite.reports import Progress
