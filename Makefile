@@ -32,7 +32,7 @@ bench: .venv/developing
 # What docs/quality.md shows, measured anew: about an hour. all-MiniLM brings torch, so it has an environment of its own.
 figures: .venv/developing .venv-minilm/installed
 	$(BIN)/python -m bench evaluation fusion context extractive abstention claims
-	.venv-minilm/bin/python -m bench evaluation fusion
+	.venv-minilm/bin/python -m bench fusion
 	$(BIN)/python -m bench.page
 
 .venv-minilm/installed: pyproject.toml

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import abstention, claims, context, extractive, fusion, quality, speed
+from bench import abstention, claims, context, evaluation, extractive, fusion, quality, speed
 from bench.report import MissingData
 
 BENCHMARKS = {
@@ -13,6 +13,7 @@ BENCHMARKS = {
     "quality": quality.main,
     "extractive": extractive.main,
     "context": context.main,
+    "evaluation": evaluation.main,
     "fusion": fusion.main,
     "abstention": abstention.main,
     "claims": claims.main,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from bench.report import ROOT, Result, data, table
+from bench.report import ROOT, Result, data, publish
 from citekite import KnowledgeBase
 from citekite.answer import confidence
 from citekite.answer.evidence import Evidence, evidence
@@ -231,9 +231,10 @@ def main(*, fitting: bool = False) -> None:
     threshold = confidence.DEFAULT_THRESHOLD
     for name, half in both.items():
         counts = f"{len(half.answerable)} answerable and {len(half.unanswerable)} unanswerable questions"
-        print(table(f"{name} half, threshold {threshold}: {counts}", report(name, half, threshold)), flush=True)
+        title = f"{name} half, threshold {threshold}: {counts}"
+        publish(f"abstention-{name}", title, report(name, half, threshold))
     shares = [Result(name, _refused(questions, threshold)) for name, questions in asked.items()]
-    print(table("answerable questions refused, by language", shares), flush=True)
+    publish("abstention-languages", "answerable questions refused, by language", shares)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 
 import regex
 
-from bench.report import Result, data, table
+from bench.report import Result, data, publish
 from citekite.answer.sentences import units
 from citekite.answer.support import check_claims
 from citekite.answer.wordlists import FRAME
@@ -106,4 +106,4 @@ def main() -> None:
         Result("recall of what is false", caught / len(false)),
         Result("precision of what is reported", caught / (caught + wrongly)),
     ]
-    print(table(f"{DATA_SET}: {len(true)} true and {len(false)} false statements", results), flush=True)
+    publish("claims", f"{DATA_SET}: {len(true)} true and {len(false)} false statements", results)

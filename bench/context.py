@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.extractive import DATA_SET, PASSAGES, read_questions
-from bench.report import Result, data, table
+from bench.report import Result, data, publish
 from citekite import KnowledgeBase
 from citekite.answer.confidence import estimate
 from citekite.answer.extract import extract
@@ -83,4 +83,5 @@ def main() -> None:
             alone = [(*asked, found, found) for asked, found in zip(questions, hits, strict=True)]
             grown = [(*asked, found, larger) for asked, found, larger in zip(questions, hits, passages, strict=True)]
             results = [*_results("chunks", figures(alone)), *_results("grown", figures(grown))]
-            print(table(f"{DATA_SET} as articles, chunks of {characters} characters", results), flush=True)
+            title = f"{DATA_SET} as articles, chunks of {characters} characters"
+            publish(f"context-{characters}", title, results)

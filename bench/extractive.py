@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.report import Result, data, table
+from bench.report import Result, data, publish
 from citekite import KnowledgeBase
 from citekite.answer.confidence import DEFAULT_THRESHOLD, estimate
 from citekite.answer.extract import extract
@@ -67,4 +67,4 @@ def main() -> None:
         Result("gold answer in at most two sentences", figures.answered, at_least=0.89),
         Result("refused to answer", figures.refused),
     ]
-    print(table(f"{DATA_SET}: extractive answers, {figures.questions:,} questions, no model", results), flush=True)
+    publish("extractive", f"{DATA_SET}: extractive answers, {figures.questions:,} questions, no model", results)

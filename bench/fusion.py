@@ -7,9 +7,9 @@ documentation's questions are made of its headings by `citekite eval questions`,
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -18,31 +18,20 @@ from bench.embedders import embedder_here
 from bench.report import Result, data, save, table
 from citekite import KnowledgeBase
 from citekite.evaluate.dataset import read_dataset
+from citekite.evaluate.legs import Searched, search_legs
 from citekite.evaluate.masked import masked
 from citekite.evaluate.metrics import DEPTH, retrieval_scores
 from citekite.evaluate.question import Question
 from citekite.evaluate.questions import make_questions
-from citekite.evaluate.relevance import gold, ranked_items
+from citekite.evaluate.relevance import gold
 from citekite.evaluate.statistics import measure
-from citekite.retrieve.fuse import fuse
-from citekite.retrieve.search import DEPTH as LEG_DEPTH
 from citekite.retrieve.search import SearchPlan
 from citekite.settings import Settings
-from citekite.types import Hit, Leg, Mode
 
 SETS = ("xquad_en", "xquad_de", "xquad_zh", "milvus_docs")
 WEIGHTS = tuple(round(step / 10, 1) for step in range(1, 10))
 METRICS = ("nDCG@10", "recall@5")
 HEADING_QUESTIONS = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Searched:
-    """A question with the hits of each leg, by chunk id."""
-
-    question: Question
-    legs: Mapping[str, Mapping[str, Leg]]
-    hits: Mapping[str, Hit]
 
 
 def main() -> None:
@@ -55,7 +44,7 @@ def main() -> None:
 def measured(set_name: str, settings: Settings) -> dict[str, Any]:
     """The figures of one set: each recipe's scores, and the weight that is the default there."""
     with knowledge_base(set_name, settings) as (kb, questions):
-        searched = [search(kb, question) for question in questions if gold(question)]
+        searched = search_legs(kb, [one for one in questions if gold(one)], lambda progress: None)
         default = default_weight(kb)
     by_recipe = {recipe: scores(searched, recipe) for recipe in recipes(default)}
     results = [Result(recipe, found["nDCG@10"]["mean"]) for recipe, found in by_recipe.items()]
@@ -77,17 +66,6 @@ def knowledge_base(set_name: str, settings: Settings) -> Iterator[tuple[Knowledg
             else:
                 kb.sync(data(f"{set_name}/corpus.jsonl"))
                 yield kb, read_dataset(data(set_name)).questions
-
-
-def search(kb: KnowledgeBase, question: Question) -> Searched:
-    """What each leg finds for a question."""
-    modes: tuple[Mode, ...] = ("dense", "lexical")
-    found = {mode: kb.retrieve(question.text, k=LEG_DEPTH, mode=mode).hits for mode in modes}
-    return Searched(
-        question,
-        {mode: {hit.chunk.id: hit.legs[mode] for hit in hits} for mode, hits in found.items()},
-        {hit.chunk.id: hit for hits in found.values() for hit in hits},
-    )
 
 
 def recipes(default: float) -> list[str]:
@@ -114,9 +92,6 @@ def ranking(one: Searched, recipe: str) -> list[str]:
     """The ten best items of a question by a recipe."""
     kind, _, weight = recipe.partition(" ")
     if kind in one.legs:
-        order = list(one.legs[kind])
-    elif kind == "rrf":
-        order = [id for id, _ in fuse(one.legs, {}, "rrf")]
-    else:
-        order = [id for id, _ in fuse(one.legs, {"dense": 1.0 - float(weight), "lexical": float(weight)})]
-    return ranked_items(one.question, [one.hits[id] for id in order])[:DEPTH]
+        return one.items(one.legs[kind])[:DEPTH]
+    order = one.order(0.5, "rrf") if kind == "rrf" else one.order(float(weight))
+    return one.items(id for id, _ in order)[:DEPTH]

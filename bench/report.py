@@ -64,6 +64,13 @@ def save(name: str, figures: Mapping[str, Any]) -> None:
     (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
+def publish(name: str, title: str, results: Sequence[Result]) -> None:
+    """Print a table, and file it for docs/quality.md."""
+    print(table(title, results), flush=True)
+    rows = [{"name": one.name, "target": one.target, "measured": one.figure} for one in results]
+    save(name, {"title": title, "rows": rows})
+
+
 def load(name: str) -> Any:
     """The figures filed under a name; raises `MissingData` where there are none."""
     path = RESULTS / f"{name}.json"

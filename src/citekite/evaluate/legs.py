@@ -15,7 +15,7 @@ from citekite.reports import Progress
 from citekite.retrieve.duplicates import collapse
 from citekite.retrieve.fuse import fuse, ranked
 from citekite.retrieve.search import DEPTH
-from citekite.types import Chunk, Hit, Leg
+from citekite.types import Chunk, Fusion, Hit, Leg
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,10 @@ class Searched:
     copy_of: Mapping[str, str]
     matched: Mapping[str, tuple[str, ...]]
 
-    def order(self, weight: float) -> list[tuple[str, float]]:
+    def order(self, weight: float, fusion: Fusion = "convex") -> list[tuple[str, float]]:
         """Chunk ids and scores, best first, with the lexical leg at that weight; near-duplicates once, as the best."""
         distinct: dict[str, tuple[str, float]] = {}
-        for id, score in fuse(self.legs, {"dense": 1.0 - weight, "lexical": weight}):
+        for id, score in fuse(self.legs, {"dense": 1.0 - weight, "lexical": weight}, fusion):
             distinct.setdefault(self.copy_of[id], (id, score))
         return list(distinct.values())
 
