@@ -28,6 +28,8 @@ its traceback.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -117,6 +119,20 @@ class MissingExtra(CitekiteError):
     def __init__(self, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs an optional dependency: pip install 'citekite[{extra}]'")
         self.extra = extra
+
+
+@contextmanager
+def importing(module: str, extra: str, purpose: str) -> Iterator[None]:
+    """Import an optional dependency inside: where it is not installed, `MissingExtra` is raised.
+
+    Where it is, and something that it needs is not, that error passes: its own message says what.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise MissingExtra(extra, purpose) from None
 
 
 @dataclass(frozen=True, slots=True)

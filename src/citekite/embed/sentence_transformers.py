@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from citekite.embed.vectors import unit_vectors
-from citekite.errors import MissingExtra, SettingsError
+from citekite.errors import SettingsError, importing
 from citekite.ports import Vectors
 from citekite.providers import embedding_model
 from citekite.wellformed import well_formed
@@ -73,12 +73,8 @@ class SentenceTransformersEmbedder:
 
     @cached_property
     def _model(self) -> Any:
-        try:
+        with importing("sentence_transformers", "sentence-transformers", "the embedder 'sentence-transformers'"):
             from sentence_transformers import SentenceTransformer
-        except ModuleNotFoundError as error:
-            if error.name != "sentence_transformers":
-                raise  # it is installed, and something that it needs is not: its own message says what
-            raise MissingExtra("sentence-transformers", "the embedder 'sentence-transformers'") from None
         try:
             return SentenceTransformer(self._model_name, truncate_dim=self._dimensions)
         except (OSError, ValueError) as error:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import regex
 
-from citekite.errors import MissingExtra
+from citekite.errors import importing
 from citekite.evaluate.question import Question
 from citekite.evaluate.relevance import gold, matches
 from citekite.types import Answer
@@ -46,12 +46,8 @@ _SPACELESS = regex.compile(r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{
 
 def import_measures() -> None:
     """Raise `MissingExtra` where ir-measures is not installed: best known before a set has been asked."""
-    try:
+    with importing("ir_measures", "eval", "evaluation"):
         import ir_measures  # noqa: F401
-    except ModuleNotFoundError as error:
-        if error.name != "ir_measures":
-            raise
-        raise MissingExtra("eval", "evaluation") from None
 
 
 def retrieval_scores(

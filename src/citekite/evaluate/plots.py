@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from citekite.errors import MissingExtra
+from citekite.errors import importing
 from citekite.evaluate.run import Report
 
 if TYPE_CHECKING:
@@ -67,12 +67,8 @@ def recall_plot(reports: Mapping[str, Report]) -> str:
 
 def import_matplotlib() -> None:
     """Raise `MissingExtra` where matplotlib is not installed: best known before a set has been asked."""
-    try:
+    with importing("matplotlib", "eval", "the report with plots"):
         import matplotlib  # noqa: F401
-    except ModuleNotFoundError as error:
-        if error.name != "matplotlib":
-            raise
-        raise MissingExtra("eval", "the report with plots") from None
 
 
 def _figure(width: float, height: float) -> Figure:

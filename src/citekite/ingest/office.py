@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote
 
-from citekite.errors import DocumentError, MissingExtra
+from citekite.errors import DocumentError, importing
 from citekite.ingest.archive import check_unpacked_size
 from citekite.ingest.base import LoadOptions, Parsed, Warn, join_pages
 from citekite.ingest.encoding import canonical, one_line
@@ -27,10 +27,8 @@ _HEADING_STYLE = re.compile(r"(?i)heading (\d)")
 
 def parse_docx(data: bytes, name: str, options: LoadOptions) -> Parsed:
     """A Word document: headings by style, lists, tables as pipe rows. Raises `MissingExtra` without python-docx."""
-    try:
+    with importing("docx", "office", f"reading {name!r}"):
         import docx
-    except ImportError as error:
-        raise MissingExtra("office", f"reading {name!r}") from error
     with _reading("Word document", data, options):
         document = docx.Document(io.BytesIO(data))
         text = _join(_docx_blocks(document))
@@ -39,10 +37,8 @@ def parse_docx(data: bytes, name: str, options: LoadOptions) -> Parsed:
 
 def parse_pptx(data: bytes, name: str, options: LoadOptions) -> Parsed:
     """A presentation: a page a slide, headed `Slide N: title`, notes too. Raises `MissingExtra` without python-pptx."""
-    try:
+    with importing("pptx", "office", f"reading {name!r}"):
         import pptx
-    except ImportError as error:
-        raise MissingExtra("office", f"reading {name!r}") from error
     with _reading("PowerPoint presentation", data, options):
         presentation = pptx.Presentation(io.BytesIO(data))
         slides = [_slide(number, slide) for number, slide in enumerate(presentation.slides, 1)]
@@ -53,10 +49,8 @@ def parse_pptx(data: bytes, name: str, options: LoadOptions) -> Parsed:
 
 def parse_xlsx(data: bytes, name: str, options: LoadOptions) -> Parsed:
     """A workbook: a heading and pipe rows a sheet, formulas by their value. Raises `MissingExtra` without openpyxl."""
-    try:
+    with importing("openpyxl", "office", f"reading {name!r}"):
         import openpyxl
-    except ImportError as error:
-        raise MissingExtra("office", f"reading {name!r}") from error
     with _reading("Excel workbook", data, options), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what it cannot write back, such as validation rules; nothing is written
         book = openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=True)

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from citekite.endpoint import Endpoint, endpoint_for, model_for
-from citekite.errors import EndpointError, MissingExtra, SettingsError
+from citekite.errors import EndpointError, SettingsError, importing
 from citekite.ports import Reranker
 from citekite.settings import Settings
 from citekite.types import Hit, Leg
@@ -55,12 +55,8 @@ class CrossEncoderReranker:
 
     @cached_property
     def _model(self) -> Any:
-        try:
+        with importing("sentence_transformers", "sentence-transformers", "the reranker 'sentence-transformers'"):
             from sentence_transformers import CrossEncoder
-        except ModuleNotFoundError as error:
-            if error.name != "sentence_transformers":
-                raise  # it is installed, and something that it needs is not: its own message says what
-            raise MissingExtra("sentence-transformers", "the reranker 'sentence-transformers'") from None
         try:
             return CrossEncoder(self._model_name)
         except (OSError, ValueError) as error:
