@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from citekite import KnowledgeBase
+from citekite import KnowledgeBase, render
 from citekite.cli import show
 from citekite.events import Retrieved
 from citekite.retrieve.expand import places_beside
@@ -82,7 +82,7 @@ def test_the_same_text_in_two_documents_is_one_hit_and_another_takes_its_place(k
     assert {Path(chunk.source).parent.name for chunk in (hits[0].chunk, other)} == {"staff", "old"}
     assert other.text == hits[0].chunk.text
     assert f"    also in Notice, {other.source}:{other.line}\n" in show.show_hit(hits[0])
-    assert [place["source"] for place in show.hit_json(hits[0])["also"]] == [other.source]
+    assert [place["source"] for place in render.hit_json(hits[0])["also"]] == [other.source]
 
 
 def test_a_citation_names_every_place_of_its_words(kb: KnowledgeBase, folder: Path) -> None:
@@ -95,8 +95,17 @@ def test_a_citation_names_every_place_of_its_words(kb: KnowledgeBase, folder: Pa
         assert text[place.start : place.end] == place.quote == citation.quote
         assert place.line == text.count("\n", 0, place.start) + 1
     assert f"\n    also in Notice, {also.hit.chunk.source}:{also.line}" in str(answer)
-    assert show.citation_json(citation)["also"] == [
-        {"source": also.hit.chunk.source, "start": also.start, "end": also.end, "line": also.line, "page": None}
+    assert render.citation_json(citation)["also"] == [
+        {
+            "chunk_id": also.hit.chunk.id,
+            "source": also.hit.chunk.source,
+            "title": "Notice",
+            "headings": list(also.hit.chunk.headings),
+            "start": also.start,
+            "end": also.end,
+            "line": also.line,
+            "page": None,
+        }
     ]
 
 

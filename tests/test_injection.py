@@ -12,6 +12,7 @@ from contextlib import redirect_stdout
 
 import pytest
 
+from citekite import render
 from citekite.answer.prompt import answer_messages, rewrite_messages
 from citekite.answer.respond import AnswerPlan, respond
 from citekite.cli import show
@@ -146,7 +147,7 @@ def test_nothing_acts_on_the_terminal_or_on_a_browser(injection: str, written: b
     for text in (printed, str(answer)):
         assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]", text)
     assert not re.search(r"!\[[^\]]*\]\(|<(?:img|script)\b|\]\((?:javascript|data):", answer.text)
-    encoded = json.dumps(show.answer_json(answer), ensure_ascii=False)
+    encoded = json.dumps(render.answer_json(answer), ensure_ascii=False)
     assert json.loads(encoded)["text"] == answer.text
     assert not re.search(r"[\x00-\x1f]", encoded)
 

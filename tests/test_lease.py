@@ -62,6 +62,6 @@ def test_a_writer_that_died_is_no_obstacle(server: str, tmp_path: Path) -> None:
         dead = subprocess.Popen([sys.executable, "-c", ""])
         dead.wait()
         held = f'{{"id": "x", "host": "{socket.gethostname()}", "pid": {dead.pid}, "at": {time.time()}}}'
-        kb._store._connected().alter_collection_properties("orphaned__1", properties={lease.PROPERTY: held})
+        kb._connection.store._connected().alter_collection_properties("orphaned__1", properties={lease.PROPERTY: held})
         (tmp_path / "b.md").write_text("# Owls\n\nOwls hoot.\n")
         assert kb.sync(tmp_path).new == 1

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from citekite.cli import options
 from citekite.errors import SettingsError
 from citekite.providers import PROVIDERS
-from citekite.settings import Loaded, Settings, load_settings
+from citekite.settings import SEPARATORS, Loaded, Settings, load_settings
 
-SECRETS = ("token", "api_key", "embedding_api_key", "rerank_api_key")
+SECRETS = ("token", "api_key", "embedding_api_key", "rerank_api_key", "key")
 
 words = st.text(st.characters(exclude_categories=("C",), exclude_characters=os.pathsep), min_size=1, max_size=20)
 names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,30}", fullmatch=True)
 addresses = st.from_regex(r"https?://[a-z]{1,9}(:[1-9][0-9]{1,3})?/[a-z0-9]{0,5}", fullmatch=True)
+hosts = st.from_regex(r"[a-z]{1,9}(\.[a-z]{2,9})?", fullmatch=True)
 positive = st.floats(min_value=0.001, max_value=1e6)
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "uri": words,
@@ -74,6 +75,17 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "deep_rounds": st.integers(1, 20),
     "deep_tokens": st.integers(1000, 100_000),
     "deep_seconds": positive,
+    "host": words,
+    "port": st.integers(0, 65535),
+    "data_dir": words,
+    "max_streams": st.integers(1, 10_000),
+    "max_upload_mb": positive,
+    "requests_per_minute": st.integers(1, 100_000),
+    "allowed_hosts": st.lists(hosts, min_size=1, max_size=3),
+    "cors_origins": st.lists(addresses, min_size=1, max_size=3),
+    "mcp_sync": st.booleans(),
+    "server": addresses,
+    "key": words,
 }
 some_settings = st.fixed_dictionaries({}, optional=VALUES)
 
@@ -96,10 +108,10 @@ def _toml(values: dict[str, Any]) -> str:
     return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items())
 
 
-def _as_variable(value: Any) -> str:
-    return (
-        os.pathsep.join(value) if isinstance(value, list) else json.dumps(value).strip('"') if _bare(value) else value
-    )
+def _as_variable(name: str, value: Any) -> str:
+    if isinstance(value, list):
+        return SEPARATORS[name].join(value)
+    return json.dumps(value).strip('"') if _bare(value) else str(value)
 
 
 def _bare(value: Any) -> bool:
@@ -107,7 +119,7 @@ def _bare(value: Any) -> bool:
 
 
 def _variables(values: dict[str, Any]) -> dict[str, str]:
-    return {f"CITEKITE_{name.upper()}": _as_variable(value) for name, value in values.items()}
+    return {f"CITEKITE_{name.upper()}": _as_variable(name, value) for name, value in values.items()}
 
 
 @given(some_settings)

@@ -13,6 +13,7 @@
     │   ├── StoreDenied         the server refused the token
     │   ├── UnknownCollection   nothing was ever synced under that name
     │   ├── EmbedderMismatch    the collection was built with another embedder
+    │   ├── UnknownDocument     no such document in the collection, or none that this key may see
     │   └── FilterError         a filter that cannot be used
     ├── EndpointError           the model endpoint
     │   ├── EndpointDenied      401, 402, 403 or 412: the key, or the account behind it
@@ -20,6 +21,15 @@
     │   ├── RequestRefused      any other 4xx: asking again cannot help
     │   ├── EndpointUnavailable 408, 429, 5xx or a broken connection, beyond the retry budget
     │   └── EndpointReply       a 200 whose body cannot be used, beyond the retry budget
+    ├── AccessError             a citekite server refuses the caller
+    │   ├── KeyRequired         no key was given, or one that is unknown, expired or revoked
+    │   ├── AccessDenied        the key may not do this
+    │   ├── RateLimited         the key has used up its share of requests for now
+    │   └── TooLarge            a body or upload over the limit
+    ├── ServerError             a citekite server, or a task of it
+    │   ├── ServerBusy          all its threads are at work: ask again
+    │   ├── UnknownJob          no such job
+    │   └── UnknownReport       no such evaluation report
     └── MissingExtra            an optional dependency that is not installed
 
 A message says what happened, with which value, and what to do next. Anything else that escapes is a bug, and keeps
@@ -85,6 +95,10 @@ class EmbedderMismatch(StoreError):
     """The collection was built with another embedder than the one in use."""
 
 
+class UnknownDocument(StoreError):
+    """There is no such document in the collection, or none that the caller may see."""
+
+
 class FilterError(StoreError):
     """A filter expression that Milvus cannot evaluate, or a value of a filter that cannot be used."""
 
@@ -111,6 +125,50 @@ class EndpointUnavailable(EndpointError):
 
 class EndpointReply(EndpointError):
     """The endpoint answered 200 with a body that cannot be used, also when asked again."""
+
+
+class AccessError(CitekiteError):
+    """A citekite server refuses the caller."""
+
+
+class KeyRequired(AccessError):
+    """No key was given, or one that is unknown, expired or revoked."""
+
+
+class AccessDenied(AccessError):
+    """The key may not do this."""
+
+
+class RateLimited(AccessError):
+    """The key has used up its share of requests; `retry_after` seconds from now there is room again."""
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class TooLarge(AccessError):
+    """A body or an upload over the limit."""
+
+
+class ServerError(CitekiteError):
+    """A citekite server, or a task of it, failed."""
+
+
+class ServerBusy(ServerError):
+    """All threads of the server are at work; `retry_after` seconds from now it is worth asking again."""
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class UnknownJob(ServerError):
+    """There is no job of that id."""
+
+
+class UnknownReport(ServerError):
+    """There is no evaluation report of that name."""
 
 
 class MissingExtra(CitekiteError):
@@ -151,9 +209,18 @@ STATUS: dict[type[BaseException], Status] = {
     StoreError: Status(4, 503),
     UnknownCollection: Status(4, 404),
     EmbedderMismatch: Status(4, 409),
+    UnknownDocument: Status(4, 404),
     FilterError: Status(2, 400),
     EndpointError: Status(5, 502),
     EndpointUnavailable: Status(5, 503),
+    AccessError: Status(7, 403),
+    KeyRequired: Status(7, 401),
+    RateLimited: Status(7, 429),
+    TooLarge: Status(7, 413),
+    ServerError: Status(8, 502),
+    ServerBusy: Status(8, 503),
+    UnknownJob: Status(8, 404),
+    UnknownReport: Status(8, 404),
     MissingExtra: Status(6, 501),
     KeyboardInterrupt: Status(130, 499),
 }

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property, partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from citekite.connection import Connection
 from citekite.errors import CitekiteError, DiskFull, StoreError, UnknownCollection
 from citekite.events import Done, Event, Failed
-from citekite.models import Models
 from citekite.reports import CollectionStatus, DocumentSummary, Progress, SyncPlan, SyncReport
 from citekite.settings import Settings, load_settings
-from citekite.types import Answer, Chunk, Hit, Mode, Retrieval, Turn
+from citekite.types import Answer, Chunk, Hit, Mode, Retrieval, StoredDocument, Turn
 
 if TYPE_CHECKING:
     from citekite.ingest.context_writer import ContextWriter
@@ -51,9 +50,7 @@ class KnowledgeBase:
         elif uri is not None or arguments:
             raise TypeError("give either settings or single settings as arguments")
         self.settings = settings
-        self._opened: Collection | None = None
-        self._models = Models(settings)
-        self._lock = threading.RLock()
+        self._connection = Connection(settings)
 
     def sync(
         self,
@@ -70,9 +67,9 @@ class KnowledgeBase:
         """
         from citekite.ingest.sync import sync
 
-        with self._lock:
-            self._store.preload()
-            collection = self._find()
+        with self._connection.lock:
+            self._connection.store.preload()
+            collection = self._connection.find()
             embedder = self._embedder(collection)
             splitter, contexts = self._splitter(embedder, collection, report)
             scan = self._scan(sources, collection, splitter, report)
@@ -81,7 +78,7 @@ class KnowledgeBase:
                     scan,
                     embedder,
                     collection,
-                    lambda dimension: self._create(embedder, dimension, splitter),
+                    lambda dimension: self._connection.create(embedder, dimension, splitter),
                     prune=prune,
                     splitter=splitter,
                     contexts=contexts,
@@ -89,8 +86,7 @@ class KnowledgeBase:
                     stopped=stopped,
                 )
             except DiskFull:
-                self._opened = None
-                self._store.abandon()
+                self._connection.abandon()
                 raise
             return result
 
@@ -100,8 +96,8 @@ class KnowledgeBase:
         """What `sync` would do with these sources; nothing is embedded, written or created."""
         from citekite.ingest.sync import Prices, plan
 
-        with self._lock:
-            collection = self._find()
+        with self._connection.lock:
+            collection = self._connection.find()
             splitter, contexts = self._splitter(self._embedder(collection), collection, report)
             scan = self._scan(sources, collection, splitter, report)
             prices = Prices.from_settings(self.settings)
@@ -126,12 +122,12 @@ class KnowledgeBase:
 
         def search(collection: Collection) -> Retrieval:
             plan = SearchPlan.make(self.settings, collection.record, has_lexical=collection.has_lexical, k=k, mode=mode)
-            return retrieve(collection, question, plan, self._models, filter=filter)
+            return retrieve(collection, question, plan, self._connection.models, filter=filter)
 
         try:
             return search(self.collection())
         except UnknownCollection:  # a reindex elsewhere may have put another in its place since it was opened
-            self._opened = None
+            self._connection.forget()
             return search(self.collection())
 
     def ask(
@@ -182,7 +178,7 @@ class KnowledgeBase:
 
         search = partial(self.retrieve, k=k, filter=filter, mode=mode)
         try:
-            generator = self._models.generator
+            generator = self._connection.models.generator
             plan = AnswerPlan.make(self.settings, self.collection().record)
             standalone, usage = standalone_question(question, history, generator)
             if deep:
@@ -200,6 +196,18 @@ class KnowledgeBase:
         """All documents of the collection, sorted by source."""
         return self.collection().documents()
 
+    def document(self, id_or_source: str) -> StoredDocument:
+        """A document with its text, by its id or its source; raises `UnknownDocument`."""
+        return self.collection().document(id_or_source)
+
+    def restricted_to(self, groups: Iterable[str]) -> KnowledgeBase:
+        """The same knowledge base for a reader of these groups.
+
+        It finds documents without an access list and those whose list names one of the groups, in every method; what
+        it writes is for these groups alone. It shares the connection, and does not close it.
+        """
+        raise NotImplementedError
+
     def status(self) -> CollectionStatus:
         """What the collection holds and how it was made."""
         collection = self.collection()
@@ -207,9 +215,9 @@ class KnowledgeBase:
         record = collection.reload_record()
         return CollectionStatus(
             uri=self.settings.uri,
-            server=self._store.server_version(),
+            server=self._connection.store.server_version(),
             collection=self.settings.collection,
-            collections=tuple(self._store.names()),
+            collections=tuple(self._connection.store.names()),
             documents=len(documents),
             chunks=sum(document.chunks for document in documents),
             embedder=record.embedder,
@@ -221,13 +229,13 @@ class KnowledgeBase:
 
     def probe_embedder(self) -> tuple[str, int]:
         """Embed one word; returns the embedder's name and the length of its vectors."""
-        collection = self._find()
+        collection = self._connection.find()
         embedder = self._embedder(collection)
         return embedder.name, len(embedder.embed_query("test"))
 
     def embed(self, text: str) -> list[float]:
         """The vector of a question, as the collection's embedder makes it (unit length)."""
-        vector: list[float] = self._embedder(self._find()).embed_query(text).tolist()
+        vector: list[float] = self._embedder(self._connection.find()).embed_query(text).tolist()
         return vector
 
     def count(self) -> int:
@@ -236,12 +244,7 @@ class KnowledgeBase:
 
     def collection(self) -> Collection:
         """The opened collection, for what reads its chunks or searches a single leg; raises `UnknownCollection`."""
-        if (opened := self._opened) is not None:  # a search need not wait for a sync to end
-            return opened
-        with self._lock:
-            if self._opened is None:
-                self._opened = self._store.open(self.settings.collection)
-            return self._opened
+        return self._connection.collection()
 
     def remove(self, source: str | Path) -> int:
         """Delete a document, or all documents below a folder or archive; returns how many chunks there were.
@@ -250,7 +253,7 @@ class KnowledgeBase:
         """
         from citekite.ingest.sources import is_under, normalise_source
 
-        with self._lock:
+        with self._connection.lock:
             collection = self.collection()
             root = normalise_source(str(source))
             states = collection.states([root])
@@ -265,7 +268,7 @@ class KnowledgeBase:
         self, *, lexical_weight: float | None = None, k: int | None = None, abstain_threshold: float | None = None
     ) -> None:
         """Record with the collection what is used where the settings leave it open; None stands for the default."""
-        with self._lock, self.collection().writing() as writer:
+        with self._connection.lock, self.collection().writing() as writer:
             writer.set_tuned(lexical_weight=lexical_weight, k=k, abstain_threshold=abstain_threshold)
 
     def reindex(self, *, report: Callable[[Progress], None] = _no_report) -> int:
@@ -276,18 +279,16 @@ class KnowledgeBase:
         """
         from citekite.ingest.reindex import reindex
 
-        with self._lock:
-            count = reindex(self._store, self.settings.collection, self._models.new_embedder(), report)
-            self._opened = None
+        with self._connection.lock:
+            count = reindex(
+                self._connection.store, self.settings.collection, self._connection.models.new_embedder(), report
+            )
+            self._connection.forget()
             return count
 
     def close(self) -> None:
         """Close the database; a later call opens it again."""
-        with self._lock:
-            self._opened = None
-            if "_store" in self.__dict__:
-                self._store.close()
-                del self.__dict__["_store"]
+        self._connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -297,34 +298,8 @@ class KnowledgeBase:
     ) -> None:
         self.close()
 
-    @cached_property
-    def _store(self) -> Any:
-        from citekite.store.milvus import MilvusStore
-
-        return MilvusStore.from_settings(self.settings)
-
-    def _find(self) -> Collection | None:
-        with self._lock:
-            if self._opened is None:
-                self._opened = self._store.find(self.settings.collection)
-            return self._opened
-
-    def _create(self, embedder: Embedder, dimension: int, splitter: Splitter) -> Collection:
-        from citekite.ingest.contextual import contextual_model
-        from citekite.store.record import CollectionRecord
-
-        record = CollectionRecord(
-            embedder=embedder.name,
-            dimension=dimension,
-            english_only=embedder.english_only,
-            splitter=splitter.fingerprint,
-            contextual=contextual_model(splitter),
-        )
-        self._opened = self._store.create(self.settings.collection, record)
-        return self._opened
-
     def _embedder(self, collection: Collection | None) -> Embedder:
-        return self._models.embedder(collection.record if collection else None)
+        return self._connection.models.embedder(collection.record if collection else None)
 
     def _splitter(
         self, embedder: Embedder, collection: Collection | None, report: Callable[[Progress], None]
@@ -332,7 +307,7 @@ class KnowledgeBase:
         """The splitter, and what writes contexts for its chunks in a contextual collection."""
         from citekite.ingest.context_writer import splitter_and_contexts
 
-        generator = self._models.context_model(collection.record if collection else None)
+        generator = self._connection.models.context_model(collection.record if collection else None)
         return splitter_and_contexts(self.settings, embedder.max_tokens, generator, report)
 
     def _scan(

@@ -29,6 +29,9 @@ RerankerKind = Literal["none", "api", "sentence-transformers"]
 CONFIG_FILE = "citekite.toml"
 PREFIX = "CITEKITE_"
 
+# What parts the values of a list in an environment variable: paths as the system does it, addresses by commas.
+SEPARATORS = {"include": os.pathsep, "exclude": os.pathsep, "allowed_hosts": ",", "cors_origins": ","}
+
 # Variables that other tools already use for the same thing; a CITEKITE_ variable wins over them.
 SHARED_VARIABLES = {
     "uri": "MILVUS_URI",
@@ -106,6 +109,21 @@ class Settings(BaseModel):
     deep_tokens: int = Field(60_000, ge=1000)
     deep_seconds: float = Field(120, gt=0)
 
+    # Serve
+    host: str = Field("127.0.0.1", min_length=1)
+    port: int = Field(8080, ge=0, le=65535)
+    data_dir: str | None = Field(None, min_length=1)
+    max_streams: int = Field(128, ge=1, le=10_000)
+    max_upload_mb: float = Field(100, gt=0)
+    requests_per_minute: int = Field(600, ge=1)
+    allowed_hosts: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    mcp_sync: bool = False
+
+    # A citekite server to go through
+    server: str | None = Field(None, pattern=r"^https?://")
+    key: SecretStr | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -173,7 +191,7 @@ def _environment_layer(environ: Mapping[str, str]) -> Layer:
     for variable, text in environ.items():
         if variable.startswith(PREFIX) and text:
             key = variable.removeprefix(PREFIX).lower()
-            value = text.split(os.pathsep) if key in ("include", "exclude") else text
+            value = text.split(SEPARATORS[key]) if key in SEPARATORS else text
             layer.append((key, value, f"environment {variable}"))
     return layer
 

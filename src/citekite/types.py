@@ -8,7 +8,7 @@ entry points) do input or output.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -48,7 +48,7 @@ class Chunk:
     `id` is content-addressed (source, headings, text, occurrence), so that a sync is a set difference. `headings` is
     the path from the document's title down; `line` (from 1) is the line in which the chunk starts; `page` counts
     from 1 and is None where the format has none; `context` is what a model wrote about the chunk's place in its
-    document, empty unless the collection is contextual.
+    document, empty unless the collection is contextual; `access` names the groups that may see it, empty for everyone.
     """
 
     id: str
@@ -63,6 +63,7 @@ class Chunk:
     page: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     context: str = ""
+    access: tuple[str, ...] = ()
 
     @property
     def indexed_text(self) -> str:
@@ -73,6 +74,37 @@ class Chunk:
     def document_id(self) -> str:
         """The part of the id that all chunks of one source share."""
         return self.id.partition("-")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """A document as the collection holds it: `text[c.start:c.end] == c.text` for each of its `chunks`, in order.
+
+    What lies between chunks is spaces and line ends here; `access` names the groups that may see it, empty for all.
+    """
+
+    id: str
+    source: str
+    title: str
+    text: str
+    chunks: tuple[Chunk, ...]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    access: tuple[str, ...] = ()
+
+
+def joined(chunks: Iterable[Chunk]) -> str:
+    """The text that chunks of one document, in order, are spans of.
+
+    What lay between them is spaces and line ends here, so that offsets and line numbers are those of the document.
+    """
+    text, line = "", 1
+    for chunk in chunks:
+        gap = chunk.start - len(text)
+        ends = min(max(0, gap), chunk.line - line)
+        addition = " " * (gap - ends) + "\n" * ends + chunk.text[max(0, -gap) :]
+        line += addition.count("\n")
+        text += addition
+    return text
 
 
 @dataclass(frozen=True, slots=True)

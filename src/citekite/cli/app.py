@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from citekite import __version__
-from citekite.cli import ask, inspect, sync, tune
+from citekite.cli import ask, inspect, serve, sync, tune
 from citekite.cli.evaluate import eval_app
 
 app = typer.Typer(
@@ -16,7 +16,8 @@ app = typer.Typer(
     epilog=(
         "What `citekite config` lists is an option, a variable CITEKITE_<NAME>, or a line of citekite.toml. "
         "Exit status: 0 done, 1 a check of doctor failed, 2 a setting or argument, 3 a source or one of its files, "
-        "4 Milvus, 5 the model endpoint, 6 an optional dependency is missing, 130 interrupted."
+        "4 Milvus, 5 the model endpoint, 6 an optional dependency is missing, 7 a server refused the key, "
+        "8 a server failed, 130 interrupted."
     ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -43,6 +44,7 @@ for command in (sync.sync, ask.ask, ask.search, ask.chat):
     app.command()(command)
 for command in (inspect.documents, inspect.status, sync.remove, sync.reindex):
     app.command(rich_help_panel="Collection")(command)
+app.command(rich_help_panel="Serve")(serve.serve)
 eval_app.command()(tune.questions)
 app.add_typer(eval_app, name="eval", rich_help_panel="Quality")
 app.command(rich_help_panel="Quality")(tune.tune)

@@ -13,6 +13,7 @@ from citekite.cli.filters import takes_filter
 from citekite.cli.options import ANSWER, CHAT, DEEP, EMBED, ENDPOINT, RETRIEVE, STORE, takes_settings
 from citekite.errors import EndpointError, SettingsError, status_of
 from citekite.events import Delta, Done, Failed, Retrieved
+from citekite.render import answer_json, hit_json
 from citekite.retrieve.filter import Filter
 from citekite.types import Answer, Step, Turn
 from citekite.wellformed import printable
@@ -48,7 +49,7 @@ def search(
     if format == "pairs":
         print(json.dumps([[hit.chunk.text, hit.score] for hit in hits], ensure_ascii=False, indent=4))
     elif as_json or format == "json":
-        print(json.dumps([show.hit_json(hit) for hit in hits], ensure_ascii=False, indent=2))
+        print(json.dumps([hit_json(hit) for hit in hits], ensure_ascii=False, indent=2))
     elif not hits:
         print("Nothing in the documents matches.")
     else:
@@ -128,7 +129,7 @@ def _print_json(question: str, events: Iterator[Event]) -> None:
                 print(json.dumps(broken, ensure_ascii=False, indent=2))
             raise event.error
         if isinstance(event, Done):
-            print(json.dumps(show.answer_json(event.answer), ensure_ascii=False, indent=2))
+            print(json.dumps(answer_json(event.answer), ensure_ascii=False, indent=2))
 
 
 def _print_end(answer: Answer, queries: tuple[str, ...]) -> None:

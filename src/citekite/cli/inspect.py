@@ -19,6 +19,8 @@ from citekite.cli.options import (
     OPTIONS,
     PRICE,
     RETRIEVE,
+    SERVE,
+    SERVER,
     STORE,
     takes_settings,
 )
@@ -64,7 +66,9 @@ def status(arguments: dict[str, Any], as_json: AsJson = False) -> None:
         print(printable(f"{name.replace('_', ' '):<14} {shown}"))
 
 
-@takes_settings(*LOAD, *RETRIEVE, *ANSWER, *DEEP, *EMBED, *BATCH, *CONTEXT, *CHAT, *PRICE, *ENDPOINT, *STORE)
+@takes_settings(
+    *LOAD, *RETRIEVE, *ANSWER, *DEEP, *EMBED, *BATCH, *CONTEXT, *CHAT, *PRICE, *ENDPOINT, *STORE, *SERVE, *SERVER
+)
 def config(arguments: dict[str, Any], as_json: AsJson = False) -> None:
     """Show each setting, its effective value and where it came from; secrets are masked."""
     from citekite.settings import load_settings, without_password

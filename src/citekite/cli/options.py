@@ -70,6 +70,17 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "deep_rounds": (int, "Most rounds of search of a deep answer."),
     "deep_tokens": (int, "Token budget of a deep answer."),
     "deep_seconds": (float, "Time budget of a deep answer, in seconds."),
+    "host": (str, "Address to listen on; another one than loopback needs API keys."),
+    "port": (int, "Port to listen on; 0 takes a free one."),
+    "data_dir": (str, "Folder of keys, uploads, jobs and reports; by default beside the database."),
+    "max_streams": (int, "Most requests that are answered at once; further ones are told to come again."),
+    "max_upload_mb": (float, "Largest request with files, in MB."),
+    "requests_per_minute": (int, "Most requests of one API key in a minute."),
+    "allowed_hosts": (list[str], "Further host names by which the server may be called (repeatable)."),
+    "cors_origins": (list[str], "Web origins whose pages may call the server (repeatable)."),
+    "mcp_sync": (bool, "Let MCP clients sync sources."),
+    "server": (str, "Address of a citekite server to go through."),
+    "key": (str, "API key of that server; better set in the environment."),
 }
 
 STORE = ("uri", "token", "database", "collection", "consistency")
@@ -112,6 +123,18 @@ CHAT = ("model", "max_tokens", "temperature")
 PRICE = ("prompt_price", "completion_price")
 ANSWER = ("context_tokens", "abstain_threshold", "verify")
 DEEP = ("deep_rounds", "deep_tokens", "deep_seconds")
+SERVE = (
+    "host",
+    "port",
+    "data_dir",
+    "max_streams",
+    "max_upload_mb",
+    "requests_per_minute",
+    "allowed_hosts",
+    "cors_origins",
+    "mcp_sync",
+)
+SERVER = ("server", "key")
 
 _SHORT = {"k": ("-k",)}
 _PANELS = {
@@ -123,6 +146,8 @@ _PANELS = {
     **dict.fromkeys(RETRIEVE, "Retrieve"),
     **dict.fromkeys(ANSWER, "Answer"),
     **dict.fromkeys(DEEP, "Deep answer"),
+    **dict.fromkeys(SERVE, "Serve"),
+    **dict.fromkeys(SERVER, "Through a server"),
 }
 
 

@@ -4,67 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
-from citekite.types import Answer, Chunk, Citation, Claim, Hit, Step, describe_location
+from citekite.types import Answer, Chunk, Claim, Hit, Step, describe_location
 from citekite.wellformed import printable
-
-
-def hit_json(hit: Hit) -> dict[str, Any]:
-    """A hit as plain values: text, source, headings, offsets, legs and scores."""
-    return {
-        "rank": hit.rank,
-        "score": hit.score,
-        **asdict(hit.chunk),
-        "legs": {n: asdict(leg) for n, leg in hit.legs.items()},
-        "also": [_place_json(other, other.start, other.end, other.line) for other in hit.others],
-    }
-
-
-def answer_json(answer: Answer) -> dict[str, Any]:
-    """An answer as plain values."""
-    return {
-        "question": answer.question,
-        "standalone": answer.standalone,
-        "outcome": answer.outcome,
-        "text": answer.text,
-        "model": answer.model,
-        "usage": asdict(answer.usage),
-        "citations": [citation_json(citation) for citation in answer.citations],
-        "hits": [hit_json(hit) for hit in answer.hits],
-        "dropped_markers": answer.dropped_markers,
-        "unverified_quotes": list(answer.unverified_quotes),
-        "confidence": answer.confidence,
-        "claims": [asdict(claim) | {"text": answer.text[claim.start : claim.end]} for claim in answer.claims],
-        "notes": list(answer.notes),
-        "steps": [asdict(step) for step in answer.steps],
-    }
-
-
-def citation_json(citation: Citation) -> dict[str, Any]:
-    """A citation as plain values; offsets point into the document's text."""
-    chunk = citation.hit.chunk
-    return {
-        "number": citation.number,
-        "chunk_id": chunk.id,
-        "source": chunk.source,
-        "title": chunk.title,
-        "headings": list(chunk.headings),
-        "start": citation.start,
-        "end": citation.end,
-        "line": citation.line,
-        "page": chunk.page,
-        "quote": citation.quote,
-        "verified": citation.verified,
-        "also": [_place_json(one.hit.chunk, one.start, one.end, one.line) for one in citation.also],
-    }
-
-
-def _place_json(chunk: Chunk, start: int, end: int, line: int) -> dict[str, Any]:
-    """A further place of the same text."""
-    return {"source": chunk.source, "start": start, "end": end, "line": line, "page": chunk.page}
 
 
 def show_hit(hit: Hit) -> str:

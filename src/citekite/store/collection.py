@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from citekite.errors import StoreError
+from citekite.errors import StoreError, UnknownDocument
 from citekite.reports import DocumentSummary
 from citekite.retrieve.filter import quote
 from citekite.retrieve.lexical import analyse
@@ -20,7 +20,7 @@ from citekite.store.lease import PROPERTY as LEASE
 from citekite.store.lexical_index import LexicalIndex, Version
 from citekite.store.record import PROPERTY, CollectionRecord
 from citekite.store.writer import WRITE_ROWS, Entry, Writer
-from citekite.types import Chunk
+from citekite.types import Chunk, StoredDocument, joined
 
 # The most a server returns at once (https://milvus.io/docs/limitations.md).
 READ_ROWS = 16_000
@@ -147,6 +147,23 @@ class Collection:
             )
         return [found[source] for source in sorted(found)]
 
+    def document(self, id_or_source: str) -> StoredDocument:
+        """A document by its id or its source, its text put together from its chunks; raises `UnknownDocument`."""
+        filter = f"source == {quote(id_or_source)} or {_starts_with(id_or_source + '-', 'id')}"
+        chunks = sorted(map(schema.to_chunk, self.scan(filter, self._fields)), key=lambda chunk: chunk.ordinal)
+        if not chunks:
+            raise UnknownDocument(f"there is no document {id_or_source!r}: `citekite documents` lists what is")
+        first = chunks[0]
+        return StoredDocument(
+            id=first.document_id,
+            source=first.source,
+            title=first.title,
+            text=joined(chunks),
+            chunks=tuple(chunks),
+            metadata=first.metadata,
+            access=first.access,
+        )
+
     def all_chunks(self) -> Iterator[Chunk]:
         """Every chunk, in the order of the store."""
         return (schema.to_chunk(row) for row in self.scan("", self._fields))
@@ -270,6 +287,6 @@ class Collection:
         return rows
 
 
-def _starts_with(prefix: str) -> str:
-    """A filter for sources that start with a prefix; a range, because `like` would read % and _ as wildcards."""
-    return f"source >= {quote(prefix)} and source < {quote(prefix + chr(0x10FFFF))}"
+def _starts_with(prefix: str, field: str = "source") -> str:
+    """A filter for values that start with a prefix; a range, because `like` would read % and _ as wildcards."""
+    return f"({field} >= {quote(prefix)} and {field} < {quote(prefix + chr(0x10FFFF))})"

@@ -1,0 +1,135 @@
+"""What flows, as plain values for JSON: one form for the command line, HTTP, the web page and MCP."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from citekite.errors import CitekiteError, status_of
+from citekite.events import Cited, Delta, Done, Event, Failed, Retrieved
+from citekite.types import Answer, Chunk, Citation, Hit, Retrieval, Step, StoredDocument
+
+
+def hit_json(hit: Hit) -> dict[str, Any]:
+    """A hit as plain values: text, source, headings, offsets, legs and scores."""
+    return {
+        "rank": hit.rank,
+        "score": hit.score,
+        "document_id": hit.chunk.document_id,
+        **asdict(hit.chunk),
+        "legs": {n: asdict(leg) for n, leg in hit.legs.items()},
+        "also": [_place_json(other, other.start, other.end, other.line) for other in hit.others],
+    }
+
+
+def answer_json(answer: Answer) -> dict[str, Any]:
+    """An answer as plain values."""
+    return {
+        "question": answer.question,
+        "standalone": answer.standalone,
+        "outcome": answer.outcome,
+        "text": answer.text,
+        "model": answer.model,
+        "usage": asdict(answer.usage),
+        "citations": [citation_json(citation) for citation in answer.citations],
+        "hits": [hit_json(hit) for hit in answer.hits],
+        "dropped_markers": answer.dropped_markers,
+        "unverified_quotes": list(answer.unverified_quotes),
+        "confidence": answer.confidence,
+        "claims": [asdict(claim) | {"text": answer.text[claim.start : claim.end]} for claim in answer.claims],
+        "notes": list(answer.notes),
+        "steps": [asdict(step) for step in answer.steps],
+    }
+
+
+def citation_json(citation: Citation) -> dict[str, Any]:
+    """A citation as plain values; offsets point into the document's text."""
+    chunk = citation.hit.chunk
+    return {
+        "number": citation.number,
+        "chunk_id": chunk.id,
+        "document_id": chunk.document_id,
+        "source": chunk.source,
+        "title": chunk.title,
+        "headings": list(chunk.headings),
+        "start": citation.start,
+        "end": citation.end,
+        "line": citation.line,
+        "page": chunk.page,
+        "quote": citation.quote,
+        "verified": citation.verified,
+        "also": [_place_json(one.hit.chunk, one.start, one.end, one.line) for one in citation.also],
+    }
+
+
+def _place_json(chunk: Chunk, start: int, end: int, line: int) -> dict[str, Any]:
+    """A further place of the same text."""
+    return {
+        "chunk_id": chunk.id,
+        "source": chunk.source,
+        "title": chunk.title,
+        "headings": list(chunk.headings),
+        "start": start,
+        "end": end,
+        "line": line,
+        "page": chunk.page,
+    }
+
+
+def retrieval_json(found: Retrieval) -> dict[str, Any]:
+    """What a search found."""
+    return {
+        "hits": [hit_json(hit) for hit in found.hits],
+        "queries": list(found.queries),
+        "notes": list(found.notes),
+        "seconds": dict(found.seconds),
+    }
+
+
+def document_json(document: StoredDocument) -> dict[str, Any]:
+    """A stored document with its text and where its chunks lie in it."""
+    return {
+        "id": document.id,
+        "source": document.source,
+        "title": document.title,
+        "text": document.text,
+        "access": list(document.access),
+        "metadata": dict(document.metadata),
+        "chunks": [
+            {
+                "id": chunk.id,
+                "ordinal": chunk.ordinal,
+                "start": chunk.start,
+                "end": chunk.end,
+                "line": chunk.line,
+                "page": chunk.page,
+                "headings": list(chunk.headings),
+            }
+            for chunk in document.chunks
+        ],
+    }
+
+
+def problem_json(error: CitekiteError) -> dict[str, Any]:
+    """An error as problem details (RFC 9457); `title` is the name of the Python class, `detail` its message."""
+    name = type(error).__name__
+    return {"type": f"urn:citekite:{name}", "title": name, "status": status_of(error).http, "detail": str(error)}
+
+
+def event_json(event: Event) -> tuple[str, dict[str, Any]]:
+    """The name of an event and its values: `Step`, `Retrieved`, `Delta`, `Cited`, `Done` or `Failed`."""
+    match event:
+        case Retrieved(hits, standalone, notes, queries):
+            values: dict[str, Any] = {
+                "hits": [hit_json(hit) for hit in hits],
+                "standalone": standalone,
+                "queries": list(queries),
+                "notes": list(notes),
+            }
+        case Done(answer):
+            values = {"answer": answer_json(answer)}
+        case Failed(error, partial):
+            values = {"problem": problem_json(error), "partial": partial}
+        case Step() | Delta() | Cited():
+            values = asdict(event)
+    return type(event).__name__, values

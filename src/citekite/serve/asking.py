@@ -1,0 +1,27 @@
+"""Who asks and of what: the parameters that every route takes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Query, Request
+
+from citekite.serve.principal import OWNER, Principal
+from citekite.serve.service import Service
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+def _caller(request: Request) -> Principal:
+    return getattr(request.state, "principal", OWNER)
+
+
+TheService = Annotated[Service, Depends(_service)]
+Caller = Annotated[Principal, Depends(_caller)]
+CollectionName = Annotated[
+    str | None,
+    Query(description="The collection; by default the server's own.", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,199}$"),
+]

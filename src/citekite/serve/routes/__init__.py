@@ -1,0 +1,1 @@
+"""The paths of `/api/v1`, one module a subject."""

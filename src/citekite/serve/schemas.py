@@ -1,0 +1,64 @@
+"""The bodies of requests, checked; the bodies of replies are those of `citekite.render`."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from citekite.retrieve.filter import Filter
+from citekite.types import Mode, Turn
+
+LONGEST_QUESTION = 20_000
+
+
+class FilterBody(BaseModel):
+    """Which documents may be found; every condition that is given has to hold."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sources: list[str] = []
+    paths: list[str] = []
+    where: dict[str, Any] = {}
+    after: date | None = None
+    before: date | None = None
+    date_key: str = "date"
+    expression: str = ""
+
+    def to_filter(self) -> Filter:
+        return Filter(**dict(self))
+
+
+class SearchBody(BaseModel):
+    """A question, and how to search for it."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"question": "How is data stored?", "k": 3}]},
+    )
+
+    question: str = Field(max_length=LONGEST_QUESTION)
+    collection: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,199}$")
+    k: int | None = Field(None, ge=1, le=100)
+    mode: Mode | None = None
+    filter: FilterBody = FilterBody()
+
+
+class TurnBody(BaseModel):
+    """An earlier question and its answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    question: str
+    answer: str
+
+
+class AskBody(SearchBody):
+    """A question to be answered."""
+
+    history: list[TurnBody] = Field([], max_length=50)
+    deep: bool = False
+
+    def turns(self) -> list[Turn]:
+        return [Turn(turn.question, turn.answer) for turn in self.history]

@@ -1,0 +1,52 @@
+"""What the routes share: settings, knowledge bases, workers, and the folder of the server."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from citekite.knowledge_base import KnowledgeBase
+from citekite.serve.home import home_of
+from citekite.serve.principal import Principal
+from citekite.serve.workers import Workers
+from citekite.settings import Settings
+
+
+class Service:
+    """One server's state; made once, used by all requests, closed at the end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.home: Path = home_of(settings)
+        self.workers = Workers(settings.max_streams)
+        self._lock = threading.Lock()
+        self._knowledge_bases: dict[str, KnowledgeBase] = {}
+
+    def knowledge_base(self, principal: Principal, collection: str | None = None) -> KnowledgeBase:
+        """The knowledge base of a collection (by default that of the settings), as this caller may see it.
+
+        Raises `AccessDenied` for a collection that the key is not for, `SettingsError` for a name that cannot be one.
+        """
+        name = collection or self._default_for(principal)
+        principal.require_collection(name)
+        shared = self._shared(name)
+        return shared if principal.groups is None else shared.restricted_to(principal.groups)
+
+    def close(self) -> None:
+        """Close every knowledge base."""
+        with self._lock:
+            while self._knowledge_bases:
+                self._knowledge_bases.popitem()[1].close()
+
+    def _default_for(self, principal: Principal) -> str:
+        """The collection of the settings, or the first that the key is for."""
+        if not principal.collections or self.settings.collection in principal.collections:
+            return self.settings.collection
+        return principal.collections[0]
+
+    def _shared(self, name: str) -> KnowledgeBase:
+        with self._lock:
+            if name not in self._knowledge_bases:
+                settings = Settings.model_validate({**dict(self.settings), "collection": name})
+                self._knowledge_bases[name] = KnowledgeBase(settings=settings)
+            return self._knowledge_bases[name]
