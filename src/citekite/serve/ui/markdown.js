@@ -1,0 +1,113 @@
+// @ts-check
+// Markdown of an answer as elements. Raw HTML becomes text, an image becomes a link, and nothing is fetched or run.
+import { Marked } from "./vendor/marked-18.2.1.esm.js";
+import { html } from "./view.js";
+
+// First of all: `[1]` is a citation wherever it stands, also before "(...)", and no definition can make it a link.
+const citation = {
+  name: "citation",
+  level: "inline",
+  start: (source) => source.search(/\[\d{1,3}\]/),
+  tokenizer(source) {
+    const match = /^\[(\d{1,3})\]/.exec(source);
+    return match ? { type: "citation", raw: match[0], number: Number(match[1]) } : undefined;
+  },
+};
+const marked = new Marked({ extensions: [citation], tokenizer: { def: () => undefined } });
+
+/** Elements of a text that may still be coming; `cite(number)` gives the element of a marker, or null for plain text. */
+export function markdown(text, cite = (number) => null, coming = false) {
+  return blocks(marked.lexer(coming ? settled(text) : text), cite);
+}
+
+/** A half-written text with its open emphasis closed, so that asterisks do not flash up before their end comes. */
+export function settled(text) {
+  const last = text.slice(text.lastIndexOf("\n\n") + 1);
+  if (/^(```|~~~)/m.test(last)) return text;
+  const ended = text.replace(/(\s|^)(\*{1,3}|`|_{1,2}|\[[^\]\n]*)$/, "$1");
+  for (const mark of ["**", "`"]) {
+    if ((last.split(mark).length - 1) % 2 && ended === text) return text.trimEnd() + mark;
+  }
+  return ended;
+}
+
+const blocks = (tokens, cite) => tokens.map((token) => block(token, cite));
+const inlines = (tokens, cite) => (tokens ?? []).map((token) => inline(token, cite));
+
+function block(token, cite) {
+  switch (token.type) {
+    case "space":
+    case "def":
+      return null;
+    case "heading":
+      return token.depth < 3
+        ? html`<h3>${inlines(token.tokens, cite)}</h3>`
+        : html`<h4>${inlines(token.tokens, cite)}</h4>`;
+    case "paragraph":
+      return html`<p>${inlines(token.tokens, cite)}</p>`;
+    case "code":
+      return html`<pre tabindex="0"><code>${token.text}</code></pre>`;
+    case "blockquote":
+      return html`<blockquote>${blocks(token.tokens, cite)}</blockquote>`;
+    case "hr":
+      return html`<hr />`;
+    case "list": {
+      const items = token.items.map((item) => html`<li>${blocks(item.tokens, cite)}</li>`);
+      return token.ordered ? html`<ol start=${token.start || 1}>${items}</ol>` : html`<ul>${items}</ul>`;
+    }
+    case "table":
+      return table(token, cite);
+    default:
+      return inline(token, cite);
+  }
+}
+
+function table(token, cite) {
+  const cells = (row, Tag) => row.map((cell) => html`<${Tag}>${inlines(cell.tokens, cite)}</${Tag}>`);
+  return html`<div class="table" tabindex="0"><table>
+    <thead><tr>${cells(token.header, "th")}</tr></thead>
+    <tbody>${token.rows.map((row) => html`<tr>${cells(row, "td")}</tr>`)}</tbody>
+  </table></div>`;
+}
+
+function inline(token, cite) {
+  switch (token.type) {
+    case "citation":
+      return cite(token.number) ?? token.raw;
+    case "strong":
+      return html`<strong>${inlines(token.tokens, cite)}</strong>`;
+    case "em":
+      return html`<em>${inlines(token.tokens, cite)}</em>`;
+    case "del":
+      return html`<del>${inlines(token.tokens, cite)}</del>`;
+    case "codespan":
+      return html`<code>${token.text}</code>`;
+    case "br":
+      return html`<br />`;
+    case "checkbox":
+      return token.checked ? "☑ " : "☐ ";
+    case "link":
+      return link(token.href, inlines(token.tokens, cite));
+    case "image":
+      return link(token.href, `[image: ${token.text || token.href}]`);
+    case "html":
+      return token.raw;
+    default:
+      return token.tokens ? inlines(token.tokens, cite) : decoded(token.text ?? token.raw);
+  }
+}
+
+/** A link, where its scheme is one that only ever opens something. */
+export function link(href, children) {
+  const safe = /^(https?:\/\/|mailto:)/i.test(href);
+  return safe ? html`<a href=${href} target="_blank" rel="noopener noreferrer nofollow">${children}</a>` : children;
+}
+
+const ENTITIES = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", nbsp: "\u00a0" };
+
+function decoded(text) {
+  return text.replace(/&(?:#(\d{1,7})|(\w+));/g, (whole, number, name) => {
+    if (number) return Number(number) <= 0x10ffff ? String.fromCodePoint(Number(number)) : whole;
+    return ENTITIES[name] ?? whole;
+  });
+}

@@ -1,0 +1,36 @@
+// @ts-check
+// The conversation of this browser: kept in localStorage, capped, forgotten when its owner says so.
+import { isRunning } from "./state.js";
+
+const CHAT = "citekite.chat";
+const MOST_TURNS = 30;
+const MOST_CHARACTERS = 1_500_000;
+
+/** The turns as they are kept: the last ones that fit; what still runs counts as stopped. */
+export function kept(turns) {
+  let last = turns.slice(-MOST_TURNS).map((turn) => (isRunning(turn) ? { ...turn, phase: "stopped" } : turn));
+  let text = JSON.stringify(last);
+  while (last.length && text.length > MOST_CHARACTERS) {
+    last = last.slice(1);
+    text = JSON.stringify(last);
+  }
+  return text;
+}
+
+export function remember(turns, storage = localStorage) {
+  try {
+    if (turns.length) storage.setItem(CHAT, kept(turns));
+    else storage.removeItem(CHAT);
+  } catch {
+    // A full or forbidden storage only means that a reload starts empty.
+  }
+}
+
+export function recall(storage = localStorage) {
+  try {
+    const turns = JSON.parse(storage.getItem(CHAT) ?? "[]");
+    return Array.isArray(turns) ? turns.filter((turn) => turn?.id && typeof turn.question === "string") : [];
+  } catch {
+    return [];
+  }
+}
