@@ -21,7 +21,9 @@ def serving(settings: Settings, app: FastAPI | None = None) -> Iterator[str]:
 
     A test that looks inside (`app.state.service`) hands in the application that it made.
     """
-    listener = socket.create_server(("127.0.0.1", 0))
+    # asyncio switches Nagle's algorithm off for sockets that say TCP; with it a reply takes 40 ms longer.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
     config = uvicorn.Config(app or create_app(settings), log_config=None, timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],), name="served")
