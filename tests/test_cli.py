@@ -24,6 +24,7 @@ from scripted_endpoint import Fault, ScriptedEndpoint
 COMMANDS = {
     *("sync", "ask", "search", "chat", "documents", "status", "remove", "reindex", "config", "doctor", "tune"),
     *("eval run", "eval compare", "eval questions"),
+    *("serve", "keys create", "keys list", "keys revoke"),
 }
 QUESTION = "Where is metadata kept?"
 TUTORIAL_MODEL = "accounts/fireworks/models/llama-v3p1-405b-instruct"
@@ -97,7 +98,8 @@ def test_every_command_and_every_option_has_a_help_text() -> None:
     from citekite.cli.app import app
 
     commands = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-    commands |= {f"eval {name}": one for name, one in commands.pop("eval").commands.items()}
+    for group in ("eval", "keys"):
+        commands |= {f"{group} {name}": one for name, one in commands.pop(group).commands.items()}
     assert set(commands) == COMMANDS
     for name, one in commands.items():
         assert one.help, name

@@ -29,7 +29,7 @@ KNOWLEDGE = ROOT / "examples" / "knowledge"
 FAQ = ROOT.parent / "shared" / "data" / "milvus_docs" / "en" / "faq"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FOREIGN = ("CITEKITE_", "FIREWORKS_", "OPENAI_", "MILVUS_")
-GROUPS = ("eval",)
+GROUPS = ("eval", "keys")
 SAMPLES = ("milvus-lite.md", "where-data-is-stored.md")
 
 needs_faq = pytest.mark.skipif(not FAQ.is_dir(), reason="the Milvus FAQ pages are not there")

@@ -9,6 +9,7 @@ import typer
 from citekite import __version__
 from citekite.cli import ask, inspect, serve, sync, tune
 from citekite.cli.evaluate import eval_app
+from citekite.cli.keys import keys_app
 
 app = typer.Typer(
     name="citekite",
@@ -45,6 +46,7 @@ for command in (sync.sync, ask.ask, ask.search, ask.chat):
 for command in (inspect.documents, inspect.status, sync.remove, sync.reindex):
     app.command(rich_help_panel="Collection")(command)
 app.command(rich_help_panel="Serve")(serve.serve)
+app.add_typer(keys_app, name="keys", rich_help_panel="Serve")
 eval_app.command()(tune.questions)
 app.add_typer(eval_app, name="eval", rich_help_panel="Quality")
 app.command(rich_help_panel="Quality")(tune.tune)
