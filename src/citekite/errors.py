@@ -23,7 +23,8 @@
     │   └── EndpointReply       a 200 whose body cannot be used, beyond the retry budget
     ├── AccessError             a citekite server refuses the caller
     │   ├── KeyRequired         no key was given, or one that is unknown, expired or revoked
-    │   ├── AccessDenied        the key may not do this
+    │   ├── AccessDenied        the key, or the web page that sends the request, may not do this
+    │   ├── WrongHost           the request names a host that the server does not go by
     │   ├── RateLimited         the key has used up its share of requests for now
     │   └── TooLarge            a body or upload over the limit
     ├── ServerError             a citekite server, or a task of it
@@ -136,7 +137,11 @@ class KeyRequired(AccessError):
 
 
 class AccessDenied(AccessError):
-    """The key may not do this."""
+    """The key, or the web page that sends the request, may not do this."""
+
+
+class WrongHost(AccessError):
+    """The request names a host that the server does not go by."""
 
 
 class RateLimited(AccessError):
@@ -215,6 +220,7 @@ STATUS: dict[type[BaseException], Status] = {
     EndpointUnavailable: Status(5, 503),
     AccessError: Status(7, 403),
     KeyRequired: Status(7, 401),
+    WrongHost: Status(7, 421),
     RateLimited: Status(7, 429),
     TooLarge: Status(7, 413),
     ServerError: Status(8, 502),

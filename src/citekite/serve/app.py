@@ -11,6 +11,7 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 from citekite import __version__
+from citekite.serve.guard import Guard
 from citekite.serve.problems import add_problem_handlers
 from citekite.serve.routes import ask, library
 from citekite.serve.service import Service
@@ -34,6 +35,7 @@ def create_app(settings: Settings) -> FastAPI:
     for router in (ask.router, library.router):
         app.include_router(router, prefix="/api/v1")
     _add_page(app)
+    app.add_middleware(Guard, service=service)
     return app
 
 

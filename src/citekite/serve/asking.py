@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Query, Request
 
-from citekite.serve.principal import OWNER, Principal
+from citekite.serve.principal import Principal
 from citekite.serve.service import Service
 
 
@@ -16,7 +16,9 @@ def _service(request: Request) -> Service:
 
 
 def _caller(request: Request) -> Principal:
-    return getattr(request.state, "principal", OWNER)
+    # Set by the guard; without it the request fails rather than being anyone's.
+    principal: Principal = request.state.principal
+    return principal
 
 
 TheService = Annotated[Service, Depends(_service)]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from pathlib import Path
 
 from citekite.knowledge_base import KnowledgeBase
+from citekite.serve.addresses import is_loopback
+from citekite.serve.audit import Audit
 from citekite.serve.home import home_of
+from citekite.serve.keys import KeyStore
 from citekite.serve.principal import Principal
 from citekite.serve.workers import Workers
 from citekite.settings import Settings
@@ -19,8 +23,17 @@ class Service:
         self.settings = settings
         self.home: Path = home_of(settings)
         self.workers = Workers(settings.max_streams)
+        self.keys = KeyStore(self.home)
+        self.audit = Audit(self.home)
+        # Who can read it may do everything: for other commands of the user who runs the server.
+        self.local_token = secrets.token_urlsafe(32)
         self._lock = threading.Lock()
         self._knowledge_bases: dict[str, KnowledgeBase] = {}
+
+    @property
+    def keys_required(self) -> bool:
+        """Whether a request needs a key: where there is one, and on every address that other machines reach."""
+        return not is_loopback(self.settings.host) or self.keys.exist()
 
     def knowledge_base(self, principal: Principal, collection: str | None = None) -> KnowledgeBase:
         """The knowledge base of a collection (by default that of the settings), as this caller may see it.
