@@ -103,7 +103,7 @@ def finished_rows(database: str, rows_file: str) -> dict[str, Any]:
         vectors = collection.vectors([entry.chunk.id for entry in entries])
         rows = [
             {
-                **schema.to_row(entry.chunk, entry.digest, entry.chunks, lexical=True, contexts=True),
+                **schema.to_row(entry.chunk, entry.digest, entry.chunks, lexical=True, contexts=True, access=True),
                 schema.DENSE: vectors[entry.chunk.id],
             }
             for entry in entries
@@ -186,7 +186,14 @@ def _create(client: Any, name: str, dimension: int) -> None:
 
     schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
     schema.add_field("id", DataType.VARCHAR, max_length=64, is_primary=True)
-    for field, length in (("source", 4096), ("title", 1024), ("text", 65_535), ("digest", 64), ("context", 4096)):
+    for field, length in (
+        ("source", 4096),
+        ("title", 1024),
+        ("text", 65_535),
+        ("digest", 64),
+        ("context", 4096),
+        ("access", 4200),
+    ):
         schema.add_field(field, DataType.VARCHAR, max_length=length)
     for field in ("ordinal", "start", "end", "line", "page", "chunks"):
         schema.add_field(field, DataType.INT64)
@@ -201,7 +208,7 @@ def _create(client: Any, name: str, dimension: int) -> None:
 
 def _row(number: int, text: str) -> dict[str, Any]:
     numbers = dict.fromkeys(("ordinal", "start", "end", "line", "page", "chunks"), number)
-    texts = dict.fromkeys(("source", "title", "digest", "context"), "")
+    texts = dict.fromkeys(("source", "title", "digest", "context", "access"), "")
     return {"id": str(number), "text": text, "headings": [], "metadata": {}, **numbers, **texts}
 
 

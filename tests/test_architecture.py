@@ -22,7 +22,7 @@ MOST_FUNCTION_LINES = 50
 
 # From the bottom up. A module imports from its own layer and those below; the first prefix that fits names its layer.
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("what flows", ("errors", "types", "wellformed", "events", "render", "reports")),
+    ("what flows", ("access", "errors", "types", "wellformed", "events", "render", "reports")),
     ("agreements", ("ports", "settings", "providers", "tokens", "retry", "timing")),
     (
         "pure stages",

@@ -56,7 +56,7 @@ def count_calls(kb: KnowledgeBase) -> list[str]:
     """The calls to Milvus that the knowledge base makes from now on."""
     collection = kb.collection()
     client = CountingClient(collection._client)
-    collection._client = client
+    collection._client = collection._rows.client = client
     return client.calls
 
 

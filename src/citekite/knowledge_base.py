@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from citekite.access import Grant, check_group
 from citekite.connection import Connection
-from citekite.errors import CitekiteError, DiskFull, StoreError, UnknownCollection
+from citekite.errors import AccessDenied, CitekiteError, DiskFull, StoreError, UnknownCollection
 from citekite.events import Done, Event, Failed
 from citekite.reports import CollectionStatus, DocumentSummary, Progress, SyncPlan, SyncReport
 from citekite.settings import Settings, load_settings
@@ -51,19 +53,23 @@ class KnowledgeBase:
             raise TypeError("give either settings or single settings as arguments")
         self.settings = settings
         self._connection = Connection(settings)
+        self._groups: frozenset[str] | None = None  # None: everything is seen
 
     def sync(
         self,
         *sources: str | Path,
         prune: bool = False,
+        access: str | Iterable[str] | None = None,
         report: Callable[[Progress], None] = _no_report,
         stopped: Callable[[], bool] = _never,
     ) -> SyncReport:
         """Bring the collection to the state of the sources: files, folders, zip archives, http(s) URLs.
 
         Unchanged documents cost nothing, a changed one embeds only its new chunks; `prune` deletes documents that left
-        the sources. A document that fails is listed in the report, and the rest goes on. `report` is told the progress;
-        when `stopped` returns True the batch in flight is stored and `KeyboardInterrupt` raised.
+        the sources. `access` names the groups that may see the documents, () or "everyone" lets all readers; with None
+        a document keeps the list it has, and a new one is for everyone. A document that fails is listed in the report,
+        and the rest goes on. `report` is told the progress; when `stopped` returns True the batch in flight is stored
+        and `KeyboardInterrupt` raised.
         """
         from citekite.ingest.sync import sync
 
@@ -72,7 +78,7 @@ class KnowledgeBase:
             collection = self._connection.find()
             embedder = self._embedder(collection)
             splitter, contexts = self._splitter(embedder, collection, report)
-            scan = self._scan(sources, collection, splitter, report)
+            scan = self._scan(sources, access, collection, splitter, report)
             try:
                 result = sync(
                     scan,
@@ -91,7 +97,11 @@ class KnowledgeBase:
             return result
 
     def plan(
-        self, *sources: str | Path, prune: bool = False, report: Callable[[Progress], None] = _no_report
+        self,
+        *sources: str | Path,
+        prune: bool = False,
+        access: str | Iterable[str] | None = None,
+        report: Callable[[Progress], None] = _no_report,
     ) -> SyncPlan:
         """What `sync` would do with these sources; nothing is embedded, written or created."""
         from citekite.ingest.sync import Prices, plan
@@ -99,7 +109,7 @@ class KnowledgeBase:
         with self._connection.lock:
             collection = self._connection.find()
             splitter, contexts = self._splitter(self._embedder(collection), collection, report)
-            scan = self._scan(sources, collection, splitter, report)
+            scan = self._scan(sources, access, collection, splitter, report)
             prices = Prices.from_settings(self.settings)
             return plan(scan, prune=prune, prices=prices, contextual=contexts is not None)
 
@@ -204,9 +214,13 @@ class KnowledgeBase:
         """The same knowledge base for a reader of these groups.
 
         It finds documents without an access list and those whose list names one of the groups, in every method; what
-        it writes is for these groups alone. It shares the connection, and does not close it.
+        it writes is for these groups alone, and it changes no document that others may see. It shares the connection,
+        and does not close it.
         """
-        raise NotImplementedError
+        names = frozenset(map(check_group, groups))
+        view = copy.copy(self)
+        view._groups = names if self._groups is None else self._groups & names
+        return view
 
     def status(self) -> CollectionStatus:
         """What the collection holds and how it was made."""
@@ -244,22 +258,29 @@ class KnowledgeBase:
 
     def collection(self) -> Collection:
         """The opened collection, for what reads its chunks or searches a single leg; raises `UnknownCollection`."""
-        return self._connection.collection()
+        opened = self._connection.collection()
+        return opened if self._groups is None else opened.restricted_to(self._groups)
 
     def remove(self, source: str | Path) -> int:
         """Delete a document, or all documents below a folder or archive; returns how many chunks there were.
 
-        Raises `StoreError` where nothing of that source is stored.
+        Raises `StoreError` where nothing of that source is stored, and `AccessDenied`, having deleted nothing, where a
+        restricted one may not delete all that it sees of it.
         """
         from citekite.ingest.sources import is_under, normalise_source
 
         with self._connection.lock:
-            collection = self.collection()
+            collection = self._connection.collection()
             root = normalise_source(str(source))
-            states = collection.states([root])
-            ids = [id for stored, state in states.items() if is_under(stored, root) for id in state.rows]
-            if not ids:
+            stored = collection.states([root])
+            seen = stored if self._groups is None else self.collection().states([root])
+            states = {source: stored[source] for source in seen if is_under(source, root)}
+            if not states:
                 raise StoreError(f"nothing of {root!r} is stored: `citekite documents` lists what is")
+            for place, state in states.items():
+                if not Grant(groups=self._groups).may_change(state.access):
+                    raise AccessDenied(f"{place!r} has other readers too, so it is not deleted with these groups")
+            ids = [id for state in states.values() for id in state.rows]
             with collection.writing() as writer:
                 writer.delete(ids)
             return len(ids)
@@ -268,6 +289,7 @@ class KnowledgeBase:
         self, *, lexical_weight: float | None = None, k: int | None = None, abstain_threshold: float | None = None
     ) -> None:
         """Record with the collection what is used where the settings leave it open; None stands for the default."""
+        self._require_everything("tuning")
         with self._connection.lock, self.collection().writing() as writer:
             writer.set_tuned(lexical_weight=lexical_weight, k=k, abstain_threshold=abstain_threshold)
 
@@ -279,6 +301,7 @@ class KnowledgeBase:
         """
         from citekite.ingest.reindex import reindex
 
+        self._require_everything("a reindex")
         with self._connection.lock:
             count = reindex(
                 self._connection.store, self.settings.collection, self._connection.models.new_embedder(), report
@@ -288,7 +311,8 @@ class KnowledgeBase:
 
     def close(self) -> None:
         """Close the database; a later call opens it again."""
-        self._connection.close()
+        if self._groups is None:
+            self._connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -297,6 +321,10 @@ class KnowledgeBase:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _require_everything(self, action: str) -> None:
+        if self._groups is not None:
+            raise AccessDenied(f"{action} is for the whole collection, and this sees only what its groups may")
 
     def _embedder(self, collection: Collection | None) -> Embedder:
         return self._connection.models.embedder(collection.record if collection else None)
@@ -313,6 +341,7 @@ class KnowledgeBase:
     def _scan(
         self,
         sources: Sequence[str | Path],
+        access: str | Iterable[str] | None,
         collection: Collection | None,
         splitter: Splitter,
         report: Callable[[Progress], None],
@@ -326,4 +355,5 @@ class KnowledgeBase:
             splitter,
             LoadOptions.from_settings(self.settings),
             report,
+            Grant.make(access, self._groups),
         )

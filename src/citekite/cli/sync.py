@@ -30,6 +30,10 @@ def sync(
         typer.Argument(metavar="SOURCE...", help="Files, folders, .zip archives, or http(s) URLs of a page or a zip."),
     ],
     prune: Annotated[bool, typer.Option("--prune", help="Delete documents that left the sources.")] = False,
+    access: Annotated[
+        list[str] | None,
+        typer.Option("--access", metavar="GROUP", help="Let only this group see them (repeatable), or everyone."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -39,11 +43,11 @@ def sync(
 
     with KnowledgeBase(**arguments) as kb, reporting(quiet=quiet) as report:
         if dry_run:
-            plan = kb.plan(*sources, prune=prune, report=report)
+            plan = kb.plan(*sources, prune=prune, access=access or None, report=report)
         else:
             with _stop_on_interrupt() as stopped:
                 try:
-                    done = kb.sync(*sources, prune=prune, report=report, stopped=stopped.is_set)
+                    done = kb.sync(*sources, prune=prune, access=access or None, report=report, stopped=stopped.is_set)
                 except KeyboardInterrupt:
                     print("Stopped. What was embedded is stored; the same command goes on from here.", file=sys.stderr)
                     raise

@@ -107,9 +107,9 @@ class ContextWriter:
 
     def _tasks(self, changes: Iterator[Change]) -> Iterator[_Task]:
         for change in changes:
-            digest = version_of(change.document.digest, self._splitter.plain)
             asking = prompts(change.document, (entry.chunk for entry in change.embed))
             for entry, messages in zip(change.embed, asking, strict=True):
+                digest = version_of(change.document.digest, self._splitter.plain, entry.chunk.access)
                 yield _Task(entry, replace(entry, chunk=plain_chunk(entry.chunk), digest=digest), messages)
 
     def _next(self, tasks: Iterator[_Task]) -> _Task | None:

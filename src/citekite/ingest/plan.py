@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from citekite.access import AccessList
 from citekite.ingest.split import content_of
 from citekite.ports import Splitter
 from citekite.store.collection import DocumentState
@@ -30,9 +31,10 @@ class Change:
     keep: int
 
 
-def version_of(document_digest: str, splitter: Splitter) -> str:
-    """The digest that rows carry: of the document's bytes and of how it is split."""
-    return blake2b(f"{document_digest} {splitter.fingerprint}".encode(), digest_size=16).hexdigest()
+def version_of(document_digest: str, splitter: Splitter, access: AccessList = ()) -> str:
+    """The digest that rows carry: of the document's bytes, of how it is split and of who may see it."""
+    parts = (document_digest, splitter.fingerprint, *([f"access={','.join(access)}"] if access else ()))
+    return blake2b(" ".join(parts).encode(), digest_size=16).hexdigest()
 
 
 def difference(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from citekite.errors import DocumentError
+from citekite.access import AccessList, Grant
+from citekite.errors import DocumentError, SettingsError
 from citekite.ingest.base import LoadOptions, SourceFile
 from citekite.ingest.load import digest_of, load
 from citekite.ingest.plan import Change, difference, version_of
@@ -49,17 +50,26 @@ class Scan:
         splitter: Splitter,
         options: LoadOptions,
         report: Reporter,
+        grant: Grant,
     ) -> None:
+        if collection is not None and not collection.record.has_access and grant.for_new:
+            raise SettingsError(
+                "the collection was made by an earlier citekite and has no field for access lists: `citekite reindex` "
+                "adds it; the same command then works"
+            )
         self.roots = list(dict.fromkeys(normalise_source(source) for source in sources))
         self.tally = Tally()
         self._splitter = splitter
         self._options = options
         self._report = report
+        self._grant = grant
         self._states = self._stored(collection)
         self._seen: set[str] = set()
         self._incomplete: set[str] = set()
         self._stale: dict[str, tuple[str, ...]] = {}
-        self.has_vector = {content_of(id): id for state in self._states.values() for id in state.rows}
+        # Not of documents of others: that a text need not be embedded would tell that they have it.
+        mine = (state for state in self._states.values() if grant.may_change(state.access))
+        self.has_vector = {content_of(id): id for state in mine for id in state.rows}
 
     def changes(self) -> Iterator[Change]:
         """The changes of all documents that are new or changed, in the order of the sources."""
@@ -115,22 +125,29 @@ class Scan:
 
     def _changes_of(self, file: SourceFile) -> Iterator[Change]:
         self._seen.add(file.source)
+        access = self._access_of(file.source)
         data = file.read()
-        if self._is_stored(file.source, version_of(digest_of(data, self._options), self._splitter)):
+        if self._is_stored(file.source, version_of(digest_of(data, self._options), self._splitter, access)):
             return
         for document in load(file, self._options, self.tally.warnings.append, data):
             if isinstance(document, Failure):
                 self.fail(document.source, document.reason)
                 self._incomplete.add(file.source)
-            elif change := self._change_of(document):
-                yield change
+                continue
+            self._seen.add(document.source)
+            try:
+                change = self._change_of(document, self._access_of(document.source))
+            except DocumentError as error:
+                self.fail(document.source, str(error))
+            else:
+                if change:
+                    yield change
 
-    def _change_of(self, document: Document) -> Change | None:
-        self._seen.add(document.source)
-        digest = version_of(document.digest, self._splitter)
+    def _change_of(self, document: Document, access: AccessList) -> Change | None:
+        digest = version_of(document.digest, self._splitter, access)
         if self._is_stored(document.source, digest):
             return None
-        chunks = self._splitter.split(document)
+        chunks = [replace(chunk, access=access) for chunk in self._splitter.split(document)]
         if not chunks:
             self.fail(document.source, "it has no text")
             return None
@@ -139,6 +156,12 @@ class Scan:
         if change.stale:
             self._stale[document.source] = change.stale
         return change
+
+    def _access_of(self, source: str) -> AccessList:
+        """The access list that a document gets; raises `DocumentError` where it is not to be changed."""
+        stored = state.access if (state := self._states.get(source)) else ()
+        self._grant.check(stored)
+        return self._grant.list_for(stored)
 
     def _is_stored(self, source: str, digest: str) -> bool:
         """Whether the store holds just that version of the document; it is counted as unchanged then."""
@@ -150,7 +173,11 @@ class Scan:
         return True
 
     def _gone(self) -> list[str]:
-        return [source for source in self._states if source not in self._seen and not self._failed(source)]
+        return [
+            source
+            for source, state in self._states.items()
+            if source not in self._seen and not self._failed(source) and self._grant.may_change(state.access)
+        ]
 
     def _failed(self, source: str) -> bool:
         return any(is_under(source, failure.source) for failure in self.tally.failures)

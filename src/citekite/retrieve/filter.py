@@ -61,7 +61,7 @@ class Filter:
         if not given:
             return expression
         if expression:
-            given.insert(0, _whole(expression))
+            given.insert(0, whole(expression))
         return " and ".join(f"({part})" for part in given) if len(given) > 1 else given[0]
 
     def _sources(self) -> str:
@@ -118,6 +118,22 @@ def quote(text: str) -> str:
     return f'"{text.translate(_ESCAPES)}"'
 
 
+def whole(expression: str) -> str:
+    """An expression that stays one between brackets; raises `FilterError` where it does not.
+
+    With `page > 3) or (page > 0` the conditions beside it would not hold.
+    """
+    bare = _QUOTED.sub("", expression)
+    depth = 0
+    for bracket in re.findall(r"[()]", bare):
+        depth += 1 if bracket == "(" else -1
+        if depth < 0:
+            break
+    if depth or '"' in bare or "'" in bare:
+        raise FilterError(f"brackets or quotation marks do not match in the filter {expression!r}")
+    return expression
+
+
 def texts(values: str | PurePath | Sequence[str | PurePath]) -> tuple[str, ...]:
     """The texts of a list, or the one that stands alone."""
     return (str(values),) if isinstance(values, str | PurePath) else tuple(map(str, values))
@@ -144,19 +160,6 @@ def parse_date(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise FilterError(f"{text!r} is no date: write it as YEAR-MONTH-DAY, such as 2024-05-31") from None
-
-
-def _whole(expression: str) -> str:
-    """An expression that stays one between brackets: with `page > 3) or (page > 0` the other conditions would not."""
-    bare = _QUOTED.sub("", expression)
-    depth = 0
-    for bracket in re.findall(r"[()]", bare):
-        depth += 1 if bracket == "(" else -1
-        if depth < 0:
-            break
-    if depth or '"' in bare or "'" in bare:
-        raise FilterError(f"brackets or quotation marks do not match in the filter {expression!r}")
-    return expression
 
 
 def _is_under(source: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from citekite.errors import StoreError, UnknownDocument
+from citekite.access import AccessList
+from citekite.errors import AccessDenied, StoreError, UnknownDocument
 from citekite.reports import DocumentSummary
 from citekite.retrieve.filter import quote
 from citekite.retrieve.lexical import analyse
@@ -19,21 +21,23 @@ from citekite.store.faults import translated
 from citekite.store.lease import PROPERTY as LEASE
 from citekite.store.lexical_index import LexicalIndex, Version
 from citekite.store.record import PROPERTY, CollectionRecord
-from citekite.store.writer import WRITE_ROWS, Entry, Writer
+from citekite.store.rows import ACCESS, Row, Rows, Scored, from_field
+from citekite.store.writer import Entry, Writer
 from citekite.types import Chunk, StoredDocument, joined
 
-# The most a server returns at once (https://milvus.io/docs/limitations.md).
-READ_ROWS = 16_000
-
-Scored = list[tuple[str, float]]
+_REMEMBERED_SOURCES = 16  # readers whose list of sources is remembered
 
 
 @dataclass(slots=True)
 class DocumentState:
-    """What the store holds of one source: the digest of each row by chunk id, and how many rows there should be."""
+    """What the store holds of one source: the digest of each row by chunk id, and how many rows there should be.
+
+    `access` has the access lists of its rows: one, unless a sync that was to change it was killed.
+    """
 
     rows: dict[str, str] = field(default_factory=dict)
     chunks: int = 0
+    access: set[AccessList] = field(default_factory=set)
 
     def is_complete(self, digest: str) -> bool:
         """Whether exactly the rows of that version of the document are stored."""
@@ -41,7 +45,10 @@ class DocumentState:
 
 
 class Collection:
-    """A loaded collection. Every method raises `StoreError`; filters are Milvus expressions."""
+    """A loaded collection, or what a reader of certain groups sees of it (`restricted_to`).
+
+    Every method raises `StoreError`; filters are Milvus expressions.
+    """
 
     def __init__(
         self,
@@ -57,9 +64,23 @@ class Collection:
         self._physical = physical
         self._consistency = consistency
         self._index = index
-        self._sources: tuple[str, Sequence[str]] = ("", ())
-        self._fields = tuple(name for name in schema.CHUNK_FIELDS if name != "context" or record.has_contexts)
+        self._all = self._rows = Rows(client, uri, physical, consistency)
+        self._restricted = False
+        self._sources: dict[tuple[str, str], Sequence[str]] = {}
+        missing = {name for name, there in (("context", record.has_contexts), (ACCESS, record.has_access)) if not there}
+        self._fields = tuple(name for name in schema.CHUNK_FIELDS if name not in missing)
         self.record = record
+
+    def restricted_to(self, groups: Iterable[str]) -> Collection:
+        """The collection as a reader of these groups sees it: every read finds documents for everyone and theirs.
+
+        It cannot be written. Where a collection of an earlier citekite has no access lists, all is for everyone.
+        """
+        view = copy.copy(self)
+        view._restricted = True
+        if self.record.has_access:
+            view._rows = self._rows.restricted_to(groups)
+        return view
 
     @property
     def has_lexical(self) -> bool:
@@ -68,32 +89,28 @@ class Collection:
 
     def count(self) -> int:
         """The number of chunks."""
-        with translated("counting chunks", self._uri):
-            rows = self._client.query(
-                self._physical, filter="", output_fields=["count(*)"], consistency_level=self._consistency
-            )
-        return int(rows[0]["count(*)"])
+        return self._rows.count()
 
     def search_dense(self, vector: npt.NDArray[np.float32], limit: int, filter: str) -> Scored:
         """The nearest chunks by inner product of unit vectors as (id, score), best first."""
-        return self._search(vector, schema.DENSE, "IP", limit, filter)
+        return self._rows.search(vector, schema.DENSE, "IP", limit, filter)
 
     def search_lexical(self, question: str, limit: int, filter: str) -> Scored:
         """The best chunks by BM25 over the analysed text as (id, score), best first."""
         if self._index is not None:
             self._refresh_index(self._index)
-            allowed = (lambda: self._ids(filter)) if filter else None
-            return self._index.search(question, limit, allowed, filter)
+            allowed = (lambda: self._ids(filter)) if filter or self._rows.key else None
+            return self._index.search(question, limit, allowed, (self._rows.key, filter))
         if not self.record.lexical:
             raise StoreError(
                 f"the server at {self._uri} has no full text search (Milvus 2.5 or newer): use --mode dense"
             )
         analysed = analyse(question)
-        return self._search(analysed, schema.SPARSE, "BM25", limit, filter) if analysed else []
+        return self._rows.search(analysed, schema.SPARSE, "BM25", limit, filter) if analysed else []
 
     def chunks(self, ids: Sequence[str]) -> list[Chunk]:
         """The chunks with these ids, in that order; ids that are not stored are left out."""
-        rows = self._get(ids, self._fields)
+        rows = self._rows.get(ids, self._fields)
         return [schema.to_chunk(rows[id]) for id in ids if id in rows]
 
     def at(self, places: Mapping[str, Iterable[int]]) -> list[Chunk]:
@@ -108,30 +125,37 @@ class Collection:
 
     def vectors(self, ids: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
         """The stored vectors by chunk id."""
-        rows = self._get(ids, ("id", schema.DENSE))
+        rows = self._rows.get(ids, ("id", schema.DENSE))
         return {id: np.asarray(row[schema.DENSE], dtype=np.float32) for id, row in rows.items()}
 
     def contexts(self, ids: Sequence[str]) -> dict[str, str]:
         """The stored contexts by chunk id."""
-        return {id: row["context"] for id, row in self._get(ids, ("id", "context")).items()}
+        return {id: row["context"] for id, row in self._rows.get(ids, ("id", "context")).items()}
 
     def states(self, roots: Sequence[str]) -> dict[str, DocumentState]:
         """What is stored of each source that starts with one of `roots` (a superset of what lies below them)."""
         states: dict[str, DocumentState] = {}
         digests: dict[str, str] = {}  # one string object for all rows of a document
+        fields = ("id", "source", "digest", "chunks", *([ACCESS] if self.record.has_access else []))
         for root in roots:
-            for row in self.scan(_starts_with(root), ("id", "source", "digest", "chunks")):
+            for row in self.scan(_starts_with(root), fields):
                 state = states.setdefault(row["source"], DocumentState())
                 state.rows[row["id"]] = digests.setdefault(row["digest"], row["digest"])
                 state.chunks = row["chunks"]
+                state.access.add(from_field(row[ACCESS]) if self.record.has_access else ())
         return states
 
     def sources(self) -> Sequence[str]:
         """The distinct sources, sorted; they are read again only where the content may have changed."""
         state = self._state()
-        if not state or state != self._sources[0]:
-            self._sources = state, sorted({row["source"] for row in self.scan("", ("source",))})
-        return self._sources[1]
+        if (known := self._sources.get((self._rows.key, state))) is not None:
+            return known
+        sources = sorted({row["source"] for row in self.scan("", ("source",))})
+        if state:
+            if len(self._sources) >= _REMEMBERED_SOURCES:
+                self._sources.clear()
+            self._sources[self._rows.key, state] = sources
+        return sources
 
     def documents(self) -> list[DocumentSummary]:
         """All documents, sorted by source."""
@@ -173,25 +197,9 @@ class Collection:
         for row in self.scan("", (*self._fields, "digest", "chunks")):
             yield Entry(schema.to_chunk(row), row["digest"], row["chunks"])
 
-    def scan(self, filter: str, fields: Sequence[str], *, asked: bool = False) -> Iterator[Mapping[str, Any]]:
-        """The named fields of all rows that match, page by page; `asked` tells that the user wrote the filter."""
-        with translated("reading rows", self._uri, filter=filter if asked else None):
-            iterator = self._client.query_iterator(
-                self._physical,
-                batch_size=READ_ROWS,
-                filter=filter,
-                output_fields=list(fields),
-                consistency_level=self._consistency,
-            )
-        try:
-            while True:
-                with translated("reading rows", self._uri):
-                    page = iterator.next()
-                if not page:
-                    return
-                yield from page
-        finally:
-            iterator.close()
+    def scan(self, filter: str, fields: Sequence[str], *, asked: bool = False) -> Iterator[Row]:
+        """The named fields (at least) of all rows that match; `asked` tells that the user wrote the filter."""
+        return self._rows.scan(filter, fields, asked=asked)
 
     @contextmanager
     def writing(self) -> Iterator[Writer]:
@@ -200,6 +208,8 @@ class Collection:
         After an error of the store itself nothing more is written: after a full disk, a flush would lose what the
         database's log still holds.
         """
+        if self._restricted:
+            raise AccessDenied("what some groups see of a collection cannot be written: use the whole collection")
         writer = Writer(self, self._client, self._uri, self._physical, self._index)
         try:
             yield writer
@@ -233,9 +243,10 @@ class Collection:
         with index.lock:
             if index.is_ready:  # another thread has just seen to it
                 return
-            version = Version(self.reload_record().version, self.count())
+            # The index is of all chunks, whoever searches.
+            version = Version(self.reload_record().version, self._all.count())
             if not index.open(version):
-                index.rebuild(self.all_chunks(), version)
+                index.rebuild(map(schema.to_chunk, self._all.scan("", self._fields)), version)
 
     def _state(self) -> str:
         """What tells one content of the collection from another; empty while a writer is at work."""
@@ -252,39 +263,8 @@ class Collection:
             properties: Mapping[str, str] = self._client.describe_collection(self._physical).get("properties", {})
         return properties
 
-    def _search(self, data: Any, vector_field: str, metric: str, limit: int, filter: str) -> Scored:
-        with translated("searching", self._uri, filter=filter or None):
-            found = self._client.search(
-                self._physical,
-                data=[data],
-                anns_field=vector_field,
-                search_params={"metric_type": metric},
-                limit=limit,
-                filter=filter,
-                output_fields=["id"],
-                consistency_level=self._consistency,
-            )
-        # Milvus Lite gives BM25 scores a minus sign; sorting makes ties independent of the server's order.
-        scored = [
-            (str(hit["id"]), abs(hit["distance"]) if metric == "BM25" else float(hit["distance"])) for hit in found[0]
-        ]
-        return sorted(scored, key=lambda hit: (-hit[1], hit[0]))
-
     def _ids(self, filter: str) -> list[str]:
-        return [row["id"] for row in self.scan(filter, ("id",), asked=True)]
-
-    def _get(self, ids: Sequence[str], fields: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-        rows: dict[str, Mapping[str, Any]] = {}
-        for start in range(0, len(ids), WRITE_ROWS):
-            with translated("reading rows", self._uri):
-                found = self._client.get(
-                    self._physical,
-                    ids=list(ids[start : start + WRITE_ROWS]),
-                    output_fields=list(fields),
-                    consistency_level=self._consistency,
-                )
-            rows.update((row["id"], row) for row in found)
-        return rows
+        return [row["id"] for row in self.scan(filter, ("id",), asked=bool(filter))]
 
 
 def _starts_with(prefix: str, field: str = "source") -> str:

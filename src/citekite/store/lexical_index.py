@@ -13,7 +13,7 @@ import json
 import shutil
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from citekite.types import Chunk
 
 _FORMAT = "2"  # part of the version: raise it when the analysis or the fields change
 _WRITER_BYTES = 32_000_000
-_REMEMBERED_FILTERS = 16
+_REMEMBERED_FILTERS = 64  # readers times filters; with 20,000 chunks one takes up to 1 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class LexicalIndex:
         self._writer: Any = None
         self._writing = False
         self._stamped = ""  # the stamp of what `_index` serves
-        self._filters: OrderedDict[tuple[str, str], Any] = OrderedDict()
+        self._filters: OrderedDict[tuple[Hashable, str], Any] = OrderedDict()
 
     @property
     def is_ready(self) -> bool:
@@ -139,12 +139,12 @@ class LexicalIndex:
                 self._writing = False
 
     def search(
-        self, question: str, limit: int, allowed: Callable[[], Sequence[str]] | None, filter: str
+        self, question: str, limit: int, allowed: Callable[[], Sequence[str]] | None, key: Hashable
     ) -> list[tuple[str, float]]:
         """The best chunks by BM25 as (id, score), best first, ties by id.
 
-        `allowed` gives the ids that the filter expression admits, as Milvus evaluates it; it is asked once for each
-        expression and content version.
+        `allowed` gives the ids that may be found: those that the filter expression admits, as Milvus evaluates it, of
+        what the reader may see. It is asked once for each `key`, which stands for both, and content version.
         """
         import tantivy
 
@@ -161,7 +161,7 @@ class LexicalIndex:
         ]
         query = tantivy.Query.boolean_query(should)
         if allowed is not None:
-            only = tantivy.Query.const_score_query(self._allowed_query(filter, allowed), 0.0)
+            only = tantivy.Query.const_score_query(self._allowed_query(key, allowed), 0.0)
             query = tantivy.Query.boolean_query([(tantivy.Occur.Must, query), (tantivy.Occur.Must, only)])
         searcher = self._index.searcher()
         hits = searcher.search(query, limit, count=False).hits
@@ -187,16 +187,16 @@ class LexicalIndex:
             self._index, self._stamped = None, ""
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _allowed_query(self, filter: str, allowed: Callable[[], Sequence[str]]) -> Any:
+    def _allowed_query(self, key: Hashable, allowed: Callable[[], Sequence[str]]) -> Any:
         state = self.state
         with self.lock:
-            known = self._filters.get((filter, state))
+            known = self._filters.get((key, state))
         if known is not None:
             return known
         query = _any_of(self._index.schema, list(allowed()))
         if state:  # what is admitted while the content changes is not remembered
             with self.lock:
-                self._filters[filter, state] = query
+                self._filters[key, state] = query
                 while len(self._filters) > _REMEMBERED_FILTERS:
                     self._filters.popitem(last=False)
         return query

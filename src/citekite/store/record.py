@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from citekite.errors import StoreError
 
 PROPERTY = "citekite.record"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,8 @@ class CollectionRecord:
     `version` changes with every write, so that an index derived from the collection can tell whether it is current.
     `english_chunks` of `counted_chunks` sampled chunks looked English: the weight of the lexical leg depends on it.
     `contextual` is the chat model that writes the contexts of its chunks, empty where they have none. `schema_version`
-    1 had no field for contexts; such a collection is read and written as it is, until a reindex makes it anew.
+    1 had no field for contexts, 1 and 2 none for access lists; such a collection is read and written as it is, until
+    a reindex makes it anew.
     `lexical_weight`, `k` and `abstain_threshold` are what tuning on questions about the collection found better than
     the defaults, None where nothing did.
     """
@@ -47,6 +48,11 @@ class CollectionRecord:
     def has_contexts(self) -> bool:
         """Whether the collection has a field for contexts."""
         return self.schema_version >= 2
+
+    @property
+    def has_access(self) -> bool:
+        """Whether the collection has a field for access lists; without it all documents are for everyone."""
+        return self.schema_version >= 3
 
     @property
     def tuned(self) -> dict[str, float]:

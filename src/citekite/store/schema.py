@@ -8,6 +8,7 @@ from typing import Any
 
 from citekite.errors import DocumentError
 from citekite.retrieve.lexical import analyse
+from citekite.store.rows import ACCESS, from_field, to_field
 from citekite.types import Chunk
 
 # Milvus counts VARCHAR and JSON limits in UTF-8 bytes (https://milvus.io/docs/limitations.md); Milvus Lite counts
@@ -19,6 +20,7 @@ MAX_HEADING = 1_024
 MAX_HEADINGS = 16
 MAX_METADATA = 65_536
 MAX_CONTEXT = 4_096
+MAX_ACCESS = 4_200  # 64 groups with names of 64 characters, and the bars between them
 
 CHUNK_FIELDS = (
     "id",
@@ -33,6 +35,7 @@ CHUNK_FIELDS = (
     "page",
     "metadata",
     "context",
+    ACCESS,
 )
 DENSE = "dense"
 LEXICAL = "lexical"
@@ -62,6 +65,7 @@ def build(client: Any, dimension: int, *, lexical: bool) -> tuple[Any, Any]:
     )
     schema.add_field("metadata", DataType.JSON)
     schema.add_field("context", DataType.VARCHAR, max_length=MAX_CONTEXT)
+    schema.add_field(ACCESS, DataType.VARCHAR, max_length=MAX_ACCESS)
     # The digest of the document that the row was written from, and how many rows that document has: together they
     # tell, without any other state, whether a document was stored completely.
     schema.add_field("digest", DataType.VARCHAR, max_length=64)
@@ -90,8 +94,8 @@ def build(client: Any, dimension: int, *, lexical: bool) -> tuple[Any, Any]:
     return schema, indexes
 
 
-def to_row(chunk: Chunk, digest: str, chunks: int, *, lexical: bool, contexts: bool) -> dict[str, Any]:
-    """The row of a chunk, without its vector; `contexts` tells whether the collection has a field for them.
+def to_row(chunk: Chunk, digest: str, chunks: int, *, lexical: bool, contexts: bool, access: bool) -> dict[str, Any]:
+    """The row of a chunk, without its vector; `contexts` and `access` tell whether the collection has fields for them.
 
     Raises `DocumentError` where a value is over Milvus' limits.
     """
@@ -113,6 +117,10 @@ def to_row(chunk: Chunk, digest: str, chunks: int, *, lexical: bool, contexts: b
     }
     if contexts:
         row["context"] = clip(chunk.context, MAX_CONTEXT)
+    if access:
+        row[ACCESS] = to_field(chunk.access)
+    elif chunk.access:  # never stored for everyone because there is no place to say for whom
+        raise DocumentError("it has an access list, and the collection no field for it: `citekite reindex` adds it")
     if lexical:
         row[LEXICAL] = clip(analyse(chunk.indexed_text), MAX_VARCHAR)
     return row
@@ -134,6 +142,7 @@ def to_chunk(row: Mapping[str, Any]) -> Chunk:
         page=row["page"] or None,
         metadata=json.loads(metadata) if isinstance(metadata, str | bytes) else dict(metadata or {}),
         context=row.get("context", ""),
+        access=from_field(row[ACCESS]) if ACCESS in row else (),
     )
 
 

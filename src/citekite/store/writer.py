@@ -58,7 +58,8 @@ class Writer:
     def upsert(self, entries: Sequence[Entry], vectors: Vectors) -> None:
         """Store chunks with their vectors, shape `(len(entries), dimension)`; durable when this returns."""
         self._start()
-        fields = {"lexical": self._record.lexical, "contexts": self._record.has_contexts}
+        record = self._record
+        fields = {"lexical": record.lexical, "contexts": record.has_contexts, "access": record.has_access}
         for start in range(0, len(entries), WRITE_ROWS):
             part = entries[start : start + WRITE_ROWS]
             rows = [schema.to_row(entry.chunk, entry.digest, entry.chunks, **fields) for entry in part]
