@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from citekite.errors import SettingsError, StoreError
+from citekite.errors import AccessDenied, SettingsError, StoreError
 from citekite.store import schema
 from citekite.store.milvus import MilvusStore
 from citekite.store.record import PROPERTY, SCHEMA_VERSION, CollectionRecord
@@ -28,15 +28,20 @@ RECORD = {
 }
 
 
-def make_version_1(uri: Path) -> None:
-    """An empty collection as version 1 made it: without the field `context`."""
+# The fields that a version did not have yet.
+MISSING = {1: {"context", "access"}, 2: {"access"}}
+
+
+def make_earlier(uri: Path, version: int) -> None:
+    """An empty collection as that version made it."""
     from pymilvus import CollectionSchema
 
     with MilvusStore(str(uri)) as store:
         client = store._connected(create=True)
         fields, indexes = schema.build(client, 256, lexical=False)
-        earlier = CollectionSchema([field for field in fields.fields if field.name != "context"])
-        client.create_collection("citekite__1", schema=earlier, properties={PROPERTY: json.dumps(RECORD)})
+        earlier = CollectionSchema([field for field in fields.fields if field.name not in MISSING[version]])
+        record = json.dumps({**RECORD, "schema_version": version})
+        client.create_collection("citekite__1", schema=earlier, properties={PROPERTY: record})
         client.create_index("citekite__1", indexes)
         client.create_alias("citekite__1", "citekite")
 
@@ -48,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def uri(tmp_path: Path, folder: Path) -> Path:
-    make_version_1(tmp_path / "citekite.db")
+    make_earlier(tmp_path / "citekite.db", version=1)
     return tmp_path / "citekite.db"
 
 
@@ -80,6 +85,28 @@ def test_earlier_collection_is_searched_changed_and_brought_up_to_date(uri: Path
     with knowledge_base(uri) as kb:
         assert kb.sync(folder).unchanged == 3
         assert kb.collection().record.schema_version == SCHEMA_VERSION
+
+
+@pytest.mark.parametrize("version", MISSING)
+def test_collection_without_access_lists_is_for_everyone_until_a_reindex(
+    tmp_path: Path, folder: Path, version: int
+) -> None:
+    make_earlier(tmp_path / "citekite.db", version)
+    with knowledge_base(tmp_path / "citekite.db") as kb:
+        kb.sync(folder, access="everyone")
+        staff = kb.restricted_to(["hr"])
+        assert staff.count() == kb.count() == 7
+        assert staff.ask("What does the barn owl hunt?").citations
+        for attempt in (lambda: kb.sync(folder, access=["hr"]), lambda: staff.sync(folder)):
+            with pytest.raises(SettingsError, match="no field for access lists: `citekite reindex` adds it"):
+                attempt()
+        with pytest.raises(AccessDenied):
+            staff.remove(folder)
+        kb.reindex()
+        report = kb.sync(folder, access=["hr"])
+        assert (report.changed, report.updated, report.texts) == (3, 7, 0)
+        assert kb.restricted_to([]).count() == 0
+        assert staff.count() == 7
 
 
 @pytest.mark.parametrize(
