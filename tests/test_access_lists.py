@@ -1,15 +1,15 @@
-"""Access lists, reading: whatever a reader tries, it gets what an oracle over the whole collection says, and no more."""
+"""Access lists, reading: whatever a reader tries, it gets what an oracle over the whole collection says, no more."""
 
 from __future__ import annotations
 
+import string
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from citekite.access import access_list
@@ -59,7 +59,9 @@ def vector(number: int) -> np.ndarray:
 def store_lists(collection: Collection, lists: Sequence[tuple[str, ...]]) -> None:
     chunks = chunks_of(lists)
     with collection.writing() as writer:
-        writer.upsert([Entry(chunk, "digest", 2) for chunk in chunks], np.stack([vector(n) for n in range(len(chunks))]))
+        writer.upsert(
+            [Entry(chunk, "digest", 2) for chunk in chunks], np.stack([vector(n) for n in range(len(chunks))])
+        )
 
 
 @pytest.fixture(scope="module", params=["embedded", "server"])
@@ -119,7 +121,7 @@ def check(collection: Collection, lists: Sequence[tuple[str, ...]], groups: set[
     assert view.count() == len(seen)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(groups=groups_of_a_reader, filter=st.sampled_from(FILTERS))
 def test_every_read_of_a_reader_is_that_of_the_whole_cut_to_what_it_may_see(
     collection: Collection, groups: set[str], filter: str
@@ -127,7 +129,7 @@ def test_every_read_of_a_reader_is_that_of_the_whole_cut_to_what_it_may_see(
     check(collection, LISTS, groups, filter)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 @given(lists=lists_of_documents, groups=groups_of_a_reader)
 def test_lists_that_change_hold_at_once(collection: Collection, lists: list[tuple[str, ...]], groups: set[str]) -> None:
     """What is remembered of the content before (the ids that a filter admits, the sources) admits nobody."""
@@ -200,7 +202,23 @@ BREAKOUTS = (
     "exists metadata",
     'metadata["n"] >= 0 or json_contains_any(metadata["n"], [1])',
 )
-PIECES = ("(", ")", " or ", " and ", "not ", "ordinal >= 0", 'access like "%"', '"', "'", "\\", "\n", "--", "[", "]", ",")
+PIECES = (
+    "(",
+    ")",
+    " or ",
+    " and ",
+    "not ",
+    "ordinal >= 0",
+    'access like "%"',
+    '"',
+    "'",
+    "\\",
+    "\n",
+    "--",
+    "[",
+    "]",
+    ",",
+)
 
 
 def attempt(collection: Collection, filter: str, groups: set[str]) -> None:
@@ -265,10 +283,12 @@ def test_a_view_of_a_view_sees_what_both_do(collection: Collection) -> None:
 
 # --- names of groups ---
 
+NAME_LETTERS = string.ascii_letters + string.digits + "_.@-"
+
 
 @pytest.mark.parametrize("name", ["", "a b", "hr|legal", "*", "%", "h~r", 'h"r', "é", "x" * 65, "hr\n", "everyone"])
 def test_a_name_that_no_group_can_have_is_refused(name: str) -> None:
-    with pytest.raises(SettingsError, match="no name of a group|stands alone"):
+    with pytest.raises(SettingsError, match=r"no name of a group|stands alone"):
         access_list([name, "hr"])
 
 
@@ -278,7 +298,9 @@ def test_a_list_of_too_many_groups_is_refused() -> None:
         access_list(f"g{number}" for number in range(65))
 
 
-@given(st.sets(st.from_regex(r"[A-Za-z0-9_.@-]{1,64}", fullmatch=True).filter("everyone".__ne__), max_size=64))
+@settings(max_examples=50)
+@example({f"{number:_>64}" for number in range(64)})
+@given(st.sets(st.text(NAME_LETTERS, min_size=1, max_size=64).filter("everyone".__ne__), max_size=5))
 def test_the_field_holds_any_access_list_within_its_limit(names: set[str]) -> None:
     access = access_list(names)
     assert from_field(to_field(access)) == access == tuple(sorted(names))
