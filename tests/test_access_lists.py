@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tantivy
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from citekite.access import access_list
 from citekite.errors import FilterError, SettingsError, UnknownDocument
+from citekite.store import lexical_index
 from citekite.store.collection import Collection
 from citekite.store.milvus import MilvusStore
 from citekite.store.record import CollectionRecord
@@ -113,6 +115,17 @@ def visible(lists: Sequence[tuple[str, ...]], groups: set[str]) -> set[str]:
     return {chunk.id for chunk in chunks_of(lists) if not chunk.access or groups & set(chunk.access)}
 
 
+def without_expressions(patch: pytest.MonkeyPatch) -> None:
+    """Milvus and the index beside the database are asked as if the reader saw everything."""
+    patch.setattr(Reader, "narrowed", lambda self, filter: filter)
+    patch.setattr(lexical_index, "_visible_to", lambda schema, reader: tantivy.Query.all_query())
+
+
+def without_row_checks(patch: pytest.MonkeyPatch) -> None:
+    """What comes back is taken as it is."""
+    patch.setattr(Reader, "sees", lambda self, access: True)
+
+
 def check(collection: Collection, lists: Sequence[tuple[str, ...]], groups: set[str], filter: str) -> None:
     """Every read of the reader returns what the same read of the whole collection returns of what it may see."""
     seen = visible(lists, groups)
@@ -145,23 +158,22 @@ def test_lists_that_change_hold_at_once(collection: Collection, lists: list[tupl
 
 @pytest.mark.parametrize("groups", [set(), {"hr"}, {"legal", "h_"}])
 def test_row_check_alone_holds(collection: Collection, groups: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Reader, "narrowed", lambda self, filter: filter)
+    without_expressions(monkeypatch)
     for filter in FILTERS:
         check(collection, LISTS, groups, filter)
 
 
 @pytest.mark.parametrize("groups", [set(), {"hr"}, {"legal", "h_"}])
 def test_expression_alone_holds(collection: Collection, groups: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Reader, "admits", lambda self, row: True)
+    without_row_checks(monkeypatch)
     for filter in FILTERS:
         check(collection, LISTS, groups, filter)
 
 
 def test_with_neither_check_the_law_above_would_fail(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Reader, "narrowed", lambda self, filter: filter)
-    monkeypatch.setattr(Reader, "admits", lambda self, row: True)
-    # a reader whom nothing is remembered of: the lexical leg would be right from memory
-    view = collection.restricted_to({"nobody", "else"})
+    without_expressions(monkeypatch)
+    without_row_checks(monkeypatch)
+    view = collection.restricted_to({"nobody"})
     for name, found in reads(view, "ordinal < 9", lambda id: True).items():
         assert len(found) > 4, name
 
@@ -241,7 +253,7 @@ def test_filters_written_to_break_out_find_nothing_more(
     collection: Collection, only: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if only == "expression":
-        monkeypatch.setattr(Reader, "admits", lambda self, row: True)
+        without_row_checks(monkeypatch)
     for filter in BREAKOUTS:
         attempt(collection, filter, {"hr"})
 
@@ -250,7 +262,7 @@ def test_filters_written_to_break_out_find_nothing_more(
 @given(filter=st.lists(st.sampled_from(PIECES), min_size=1, max_size=9).map("".join))
 def test_no_filter_of_such_pieces_breaks_out_of_the_expression(collection: Collection, filter: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Reader, "admits", lambda self, row: True)
+        without_row_checks(patch)
         attempt(collection, filter, set())
 
 

@@ -99,8 +99,8 @@ class Collection:
         """The best chunks by BM25 over the analysed text as (id, score), best first."""
         if self._index is not None:
             self._refresh_index(self._index)
-            allowed = (lambda: self._ids(filter)) if filter or self._rows.key else None
-            return self._index.search(question, limit, allowed, (self._rows.key, filter))
+            allowed = (lambda: self._ids(filter)) if filter else None
+            return self._index.search(question, limit, allowed, (self._rows.key, filter), self._rows.reader)
         if not self.record.lexical:
             raise StoreError(
                 f"the server at {self._uri} has no full text search (Milvus 2.5 or newer): use --mode dense"

@@ -22,10 +22,12 @@ from weakref import WeakValueDictionary
 
 from citekite.errors import StoreError
 from citekite.retrieve.lexical import analyse, terms
+from citekite.store.rows import Reader
 from citekite.types import Chunk
 
-_FORMAT = "2"  # part of the version: raise it when the analysis or the fields change
+_FORMAT = "3"  # part of the version: raise it when the analysis or the fields change
 _WRITER_BYTES = 32_000_000
+_EVERYONE = "*"  # the term of a chunk for everyone in the field with the groups
 _REMEMBERED_FILTERS = 64  # readers times filters; with 20,000 chunks one takes up to 1 MB
 
 
@@ -139,9 +141,14 @@ class LexicalIndex:
                 self._writing = False
 
     def search(
-        self, question: str, limit: int, allowed: Callable[[], Sequence[str]] | None, key: Hashable
+        self,
+        question: str,
+        limit: int,
+        allowed: Callable[[], Sequence[str]] | None,
+        key: Hashable,
+        reader: Reader | None = None,
     ) -> list[tuple[str, float]]:
-        """The best chunks by BM25 as (id, score), best first, ties by id.
+        """The best chunks by BM25 that the reader may see, as (id, score), best first, ties by id.
 
         `allowed` gives the ids that may be found: those that the filter expression admits, as Milvus evaluates it, of
         what the reader may see. It is asked once for each `key`, which stands for both, and content version.
@@ -160,12 +167,14 @@ class LexicalIndex:
             for term, count in counts.items()
         ]
         query = tantivy.Query.boolean_query(should)
-        if allowed is not None:
-            only = tantivy.Query.const_score_query(self._allowed_query(key, allowed), 0.0)
-            query = tantivy.Query.boolean_query([(tantivy.Occur.Must, query), (tantivy.Occur.Must, only)])
+        limits = [] if allowed is None else [self._allowed_query(key, allowed)]
+        limits += [] if reader is None else [_visible_to(schema, reader)]
+        for only in limits:
+            scoreless = tantivy.Query.const_score_query(only, 0.0)
+            query = tantivy.Query.boolean_query([(tantivy.Occur.Must, query), (tantivy.Occur.Must, scoreless)])
         searcher = self._index.searcher()
-        hits = searcher.search(query, limit, count=False).hits
-        found = [(str(searcher.doc(address)["id"][0]), float(score)) for score, address in hits]
+        hits = [(score, searcher.doc(address)) for score, address in searcher.search(query, limit, count=False).hits]
+        found = [(str(hit["id"][0]), float(score)) for score, hit in hits if reader is None or _sees(reader, hit)]
         return sorted(found, key=lambda hit: (-hit[1], hit[0]))
 
     def at(self, places: Mapping[str, Iterable[int]]) -> list[str]:
@@ -236,6 +245,7 @@ class LexicalIndex:
             tantivy.SchemaBuilder()
             .add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
             .add_text_field("place", tokenizer_name="raw", index_option="basic")
+            .add_text_field("access", stored=True, tokenizer_name="raw", index_option="basic")
             .add_text_field("terms", tokenizer_name="terms", index_option="freq")
             .build()
         )
@@ -280,13 +290,27 @@ def _put(writer: Any, chunk: Chunk) -> None:
     import tantivy
 
     place = _place(chunk.source, chunk.ordinal)
-    writer.add_document(tantivy.Document(id=chunk.id, place=place, terms=analyse(chunk.indexed_text)))
+    access = list(chunk.access) or [_EVERYONE]
+    terms = analyse(chunk.indexed_text)
+    writer.add_document(tantivy.Document(id=chunk.id, place=place, access=access, terms=terms))
 
 
 def _any_of(schema: Any, ids: Sequence[str]) -> Any:
     import tantivy
 
     return tantivy.Query.term_set_query(schema, "id", ids) if ids else tantivy.Query.empty_query()
+
+
+def _visible_to(schema: Any, reader: Reader) -> Any:
+    import tantivy
+
+    return tantivy.Query.term_set_query(schema, "access", [_EVERYONE, *sorted(reader.groups)])
+
+
+def _sees(reader: Reader, found: Any) -> bool:
+    """The check of a row: whether the reader sees what the index holds of a chunk."""
+    access = tuple(found["access"])
+    return reader.sees(() if access == (_EVERYONE,) else access)
 
 
 def _place(source: str, ordinal: int) -> str:

@@ -61,8 +61,11 @@ class Reader:
 
     def admits(self, row: Row) -> bool:
         """Whether the reader may see a row, by what is stored in it."""
-        stored = row[ACCESS]
-        return bool(stored == _PUBLIC or not self.groups.isdisjoint(from_field(stored)))
+        return self.sees(from_field(row[ACCESS]))
+
+    def sees(self, access: AccessList) -> bool:
+        """Whether the reader may see a document with this access list."""
+        return not access or not self.groups.isdisjoint(access)
 
 
 class Rows:
@@ -76,21 +79,21 @@ class Rows:
         self._uri = uri
         self._physical = physical
         self._consistency = consistency
-        self._reader = reader
+        self.reader = reader
 
     def restricted_to(self, groups: Iterable[str]) -> Rows:
         """The same for a reader of these groups; of those groups only that this one sees already."""
-        groups = frozenset(groups) if self._reader is None else self._reader.groups.intersection(groups)
+        groups = frozenset(groups) if self.reader is None else self.reader.groups.intersection(groups)
         return Rows(self.client, self._uri, self._physical, self._consistency, Reader(groups))
 
     @property
     def key(self) -> str:
         """What tells readers apart that see different things; empty for who sees everything."""
-        return "" if self._reader is None else self._reader.key
+        return "" if self.reader is None else self.reader.key
 
     def count(self) -> int:
         """The number of rows."""
-        if self._reader is not None:
+        if self.reader is not None:
             return sum(1 for _ in self.scan("", ("id",)))  # one by one, because each is checked
         with translated("counting chunks", self._uri):
             rows = self.client.query(
@@ -150,7 +153,7 @@ class Rows:
     def _get(self, ids: list[str], fields: list[str]) -> Iterable[Row]:
         how = {"output_fields": fields, "consistency_level": self._consistency}
         rows: Iterable[Row]
-        if self._reader is None:
+        if self.reader is None:
             rows = self.client.get(self._physical, ids=ids, **how)
         else:
             wanted = f"id in [{', '.join(map(quote, ids))}]"
@@ -158,10 +161,10 @@ class Rows:
         return rows
 
     def _narrowed(self, filter: str) -> str:
-        return filter if self._reader is None else self._reader.narrowed(filter)
+        return filter if self.reader is None else self.reader.narrowed(filter)
 
     def _with_access(self, fields: Sequence[str]) -> list[str]:
-        return list(fields) if self._reader is None else list(dict.fromkeys((*fields, ACCESS)))
+        return list(fields) if self.reader is None else list(dict.fromkeys((*fields, ACCESS)))
 
     def _admits(self, row: Row) -> bool:
-        return self._reader is None or self._reader.admits(row)
+        return self.reader is None or self.reader.admits(row)
