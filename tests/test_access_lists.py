@@ -156,6 +156,14 @@ def test_lists_that_change_hold_at_once(collection: Collection, lists: list[tupl
         store_lists(collection, LISTS)
 
 
+def test_what_is_remembered_of_one_reader_serves_no_other(collection: Collection) -> None:
+    filter = "ordinal >= 0 and ordinal < 7"
+    for groups in (set(), {"hr"}, {"legal"}, set(GROUPS)):
+        found = collection.restricted_to(groups).search_lexical("owl", EVERYTHING, filter)
+        assert {id for id, _ in found} == visible(LISTS, groups)
+    assert len(collection.search_lexical("owl", EVERYTHING, filter)) == 2 * len(LISTS)
+
+
 @pytest.mark.parametrize("groups", [set(), {"hr"}, {"legal", "h_"}])
 def test_row_check_alone_holds(collection: Collection, groups: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
     without_expressions(monkeypatch)

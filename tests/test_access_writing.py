@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -100,6 +101,14 @@ def test_a_copy_that_a_reader_may_not_see_is_not_among_the_others_of_a_hit(kb: K
     (hit,) = (hit for hit in kb.restricted_to([]).search(question) if "three months" in hit.chunk.text)
     assert (hit.others, hit.chunk.access) == ((), ())
     assert not [other for citation in kb.restricted_to([]).ask(question).citations for other in citation.also]
+
+
+def test_an_index_that_a_reader_s_search_makes_anew_is_of_all_chunks(kb: KnowledgeBase, tmp_path: Path) -> None:
+    kb.close()
+    shutil.rmtree(tmp_path / "citekite.db.index")
+    with knowledge_base(tmp_path / "citekite.db") as reopened:
+        assert not reopened.restricted_to([]).search("secret claim", mode="lexical")
+        assert reopened.search("secret claim", mode="lexical")[0].chunk.access == ("legal",)
 
 
 def test_history_and_the_model_s_rewriting_widen_no_search(tmp_path: Path) -> None:
