@@ -72,6 +72,13 @@ def free_port() -> int:
 @contextmanager
 def milvus_server(data: Path) -> Iterator[str]:
     """A Milvus server in a process of its own, with full text search; yields its URI."""
+    with milvus_process(data) as (uri, _):
+        yield uri
+
+
+@contextmanager
+def milvus_process(data: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The URI and the process of a Milvus server."""
     port = free_port()
     process = subprocess.Popen(
         [MILVUS_LITE, "server", "--data-dir", data, "--host", "127.0.0.1", "--port", str(port)],
@@ -80,7 +87,7 @@ def milvus_server(data: Path) -> Iterator[str]:
     )
     try:
         _wait_for(port, process)
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", process
     finally:
         process.terminate()
         process.wait(10)

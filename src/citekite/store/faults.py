@@ -45,13 +45,14 @@ def translated(action: str, uri: str, *, filter: str | None = None) -> Iterator[
 
     `filter` is the user's expression, where there is one: a refusal of it is a `FilterError`.
     """
+    from grpc import RpcError
     from pymilvus.exceptions import MilvusException
 
     try:
         yield
     except CitekiteError:
         raise
-    except (MilvusException, OSError) as error:
+    except (MilvusException, RpcError, OSError) as error:  # a deadline that passed comes as it is
         raise _translate(error, action, uri, filter) from error
 
 

@@ -20,6 +20,7 @@ from citekite.store import embedded, schema
 from citekite.store.collection import Collection
 from citekite.store.faults import quiet_milvus, translated
 from citekite.store.lexical_index import shared_index
+from citekite.store.limits import BoundedClient
 from citekite.store.record import PROPERTY, CollectionRecord
 
 CONNECT_SECONDS = 10
@@ -180,8 +181,10 @@ class MilvusStore:
 
         address = self.uri if self._path is None else str(self._path)
         with translated("connecting", self.uri):
-            client = MilvusClient(address, token=self._token, timeout=CONNECT_SECONDS)
-            if self._path is not None:
+            client: Any = MilvusClient(address, token=self._token, timeout=CONNECT_SECONDS)
+            if self._path is None:
+                client = BoundedClient(client)
+            else:
                 embedded.hold(self._path)
             self._use_database(client, create=create)
         self._client = client
