@@ -16,10 +16,10 @@ import base64
 import json
 import random
 import re
+import select
 import socket
 import struct
 import threading
-import time
 import zlib
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -166,11 +166,11 @@ class ScriptedEndpoint:
         with self._lock:
             self._at_once -= 1
 
-    def work(self, texts: int) -> None:
+    def work(self, texts: int, wait: Callable[[float], None]) -> None:
         """Take the time that so many texts take, a slot of the endpoint's concurrency held."""
         if self.latency or self.per_text:
             with self._slots:
-                time.sleep(self.latency + self.per_text * texts)
+                wait(self.latency + self.per_text * texts)
 
     def refusal(self, path: str, body: Mapping[str, Any], authorization: str) -> Fault | None:
         """Why the endpoint does not accept a request, if it does not."""
@@ -282,6 +282,9 @@ class _Handler(BaseHTTPRequestHandler):
             if fault is None or fault.kind != "status":
                 fault = endpoint.refusal(path, body, self.headers.get("Authorization", "")) or fault
             self._answer(path, body, fault)
+        except ConnectionError:
+            endpoint.closed_early.set()
+            raise
         finally:
             endpoint.leave_request()
 
@@ -289,7 +292,7 @@ class _Handler(BaseHTTPRequestHandler):
         endpoint = self.server.endpoint
         kind = fault.kind if fault else ""
         if fault and kind == "slow":
-            time.sleep(fault.seconds)
+            self._wait(fault.seconds)
         if fault and kind == "status":
             error = {"error": {"message": fault.message, "type": "error", "code": None}}
             self._send(fault.status, fault.body or error, headers=fault.headers)
@@ -302,16 +305,22 @@ class _Handler(BaseHTTPRequestHandler):
             rows = [{"id": name, "object": "model", "created": 0, "owned_by": "tests"} for name in endpoint.models]
             self._send(200, {"object": "list", "data": rows}, kind)
         elif path == "/embeddings":
-            endpoint.work(len(body["input"]))
+            endpoint.work(len(body["input"]), self._wait)
             self._send(200, endpoint.embeddings(body, kind), kind)
         elif path == "/rerank":
-            endpoint.work(len(body["documents"]))
+            endpoint.work(len(body["documents"]), self._wait)
             self._send(200, endpoint.rerank(body), kind)
         elif path == "/chat/completions":
-            endpoint.work(1)
+            endpoint.work(1, self._wait)
             self._stream(body, fault)
         else:
             self._send(404, {"error": {"message": f"no such path: {path}"}})
+
+    def _wait(self, seconds: float) -> None:
+        """Sleep; a client that closes the connection meanwhile ends it at once."""
+        readable = seconds and select.select([self.connection], [], [], seconds)[0]
+        if readable and not self.connection.recv(1, socket.MSG_PEEK):
+            raise ConnectionResetError
 
     def _send(
         self, status: int, body: Mapping[str, Any], kind: str = "", headers: Mapping[str, str] | None = None
@@ -341,7 +350,7 @@ class _Handler(BaseHTTPRequestHandler):
                 if fault and number == fault.after + 1 and kind_ends_stream(fault.kind):
                     return self._break_off(fault)
                 self._chunk(f"data: {event}\n\n")
-                time.sleep(endpoint.piece_seconds)
+                self._wait(endpoint.piece_seconds)
             self._chunk("data: [DONE]\n\n")
             self._chunk("")
         except ConnectionError:
@@ -400,6 +409,8 @@ def main() -> None:
     parser.add_argument("--dimension", type=int, default=768)
     parser.add_argument("--concurrency", type=int, default=32, help="requests worked on at once")
     parser.add_argument("--rate", action="append", default=[], metavar="STATUS=SHARE", help="such as 429=0.1")
+    parser.add_argument("--pieces", type=int, default=0, help="words of a chat answer (0: of the passages)")
+    parser.add_argument("--piece-ms", type=float, default=0.0, help="time between two of them")
     arguments = parser.parse_args()
     endpoint = ScriptedEndpoint(
         port=arguments.port,
@@ -407,6 +418,8 @@ def main() -> None:
         per_text=arguments.per_text_ms / 1000,
         dimension=arguments.dimension,
         concurrency=arguments.concurrency,
+        pieces=[f"word{number} " for number in range(arguments.pieces)] or None,
+        piece_seconds=arguments.piece_ms / 1000,
         rates={int(status): float(share) for status, _, share in (rate.partition("=") for rate in arguments.rate)},
     )
     with endpoint:

@@ -22,8 +22,8 @@ MOST_FUNCTION_LINES = 50
 
 # From the bottom up. A module imports from its own layer and those below; the first prefix that fits names its layer.
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("what flows", ("access", "errors", "types", "wellformed", "events", "render", "reports")),
-    ("agreements", ("ports", "settings", "providers", "tokens", "retry", "timing")),
+    ("what flows", ("access", "errors", "events", "render", "reports", "types", "wellformed")),
+    ("agreements", ("cancel", "ports", "providers", "retry", "settings", "timing", "tokens")),
     (
         "pure stages",
         (
@@ -60,6 +60,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "embed",
             "endpoint",
             "endpoint_faults",
+            "endpoint_network",
             "endpoint_replies",
             "ingest",
             "models",

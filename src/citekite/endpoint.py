@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from citekite.endpoint_faults import Context, explain, model_setting, readable_address
+from citekite.endpoint_network import TOTAL_TIMEOUTS, bounded
 from citekite.endpoint_replies import json_of, model_names, pieces_of, ranking_of, vectors_of
 from citekite.errors import EndpointError, EndpointUnavailable, SettingsError
 from citekite.ports import Message, Piece, Vectors
@@ -54,9 +55,10 @@ _REFUSALS = {
 class Endpoint:
     """A client of one base URL; safe to use from many threads.
 
-    `timeout` is the most seconds without a byte from the endpoint, `retry_seconds` the time budget of one request
-    with its retries, `connections` how many are kept open, `key_names` where the user has set the key. Every method
-    raises an `EndpointError` with a sentence to act on; the key is in no repr, log or error.
+    `timeout` is the most seconds without a byte from the endpoint, and ten times as many the most for a whole reply;
+    `retry_seconds` is the time budget of one request with its retries, `connections` how many are kept open,
+    `key_names` where the user has set the key. Every method raises an `EndpointError` with a sentence to act on; the
+    key is in no repr, log or error. Within `cancelled_when` a request ends with `Cancelled` soon after nobody waits.
     """
 
     def __init__(
@@ -265,7 +267,9 @@ class Endpoint:
             max_retries=0,
             timeout=timeout,
             default_headers=headers,
-            http_client=openai.DefaultHttpxClient(timeout=timeout, limits=limits),
+            http_client=bounded(
+                openai.DefaultHttpxClient(timeout=timeout, limits=limits), TOTAL_TIMEOUTS * self.timeout
+            ),
         )
 
 

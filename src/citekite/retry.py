@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from citekite import cancel
 from citekite.errors import EndpointError
 
 T = TypeVar("T")
@@ -56,7 +57,7 @@ def call_with_retries(call: Callable[[], T], budget: float) -> T:
             if elapsed + delay > min(budget, fault.budget):
                 raise _given_up(fault, attempt, elapsed) from None
             logger.info("%s; asking again in %.1f s", fault.error, delay)
-        time.sleep(delay)
+        cancel.sleep(delay)
     raise AssertionError("unreachable: the attempts are not counted down")
 
 

@@ -36,7 +36,10 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "model": (str, "Chat model: writes the answers, and whatever else a model writes."),
     "max_tokens": (int, "Longest reply of the chat model, in tokens."),
     "temperature": (float, "Sampling temperature of the chat model."),
-    "timeout": (float, "Seconds to wait until an endpoint or web server sends something."),
+    "timeout": (
+        float,
+        "Seconds to wait until an endpoint or web server sends something; a whole reply may take ten times as long.",
+    ),
     "retry_seconds": (float, "Time budget for the retries of one request, in seconds."),
     "embedder": (str, "What embeds: static, api or sentence-transformers."),
     "embedding_model": (str, "Embedding model, or the folder of a local one."),
