@@ -109,7 +109,7 @@ def _times(clock: str, seconds: Mapping[str, float]) -> list[Result]:
 
 def _search_results(base: Path, rows: str) -> list[Result]:
     questions = base / "questions.json"
-    questions.write_text(json.dumps(_questions(data("milvus_docs/en/faq"))))
+    questions.write_text(json.dumps(faq_questions(data("milvus_docs/en/faq"))))
     ours = job("citekite_search", str(base / "0.db"), str(questions)).outcome["p50"]
     bare = job("bare_search", str(base / "search.db"), rows, str(questions)).outcome
     return [
@@ -121,7 +121,7 @@ def _search_results(base: Path, rows: str) -> list[Result]:
     ]
 
 
-def _questions(folder: Path) -> list[str]:
+def faq_questions(folder: Path) -> list[str]:
     """The headings of the FAQ that are questions."""
     text = "\n".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.md")))
     return re.findall(r"^#+ +(.+\?)\s*$", text, re.MULTILINE)
@@ -145,12 +145,12 @@ def citekite(*arguments: str) -> Run:
 def _run(module: str, *arguments: str) -> Run:
     started = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", module, *arguments], cwd=ROOT, env=_environment(), stdout=subprocess.PIPE, check=True
+        [sys.executable, "-m", module, *arguments], cwd=ROOT, env=environment(), stdout=subprocess.PIPE, check=True
     )
     return Run(time.perf_counter() - started, json.loads(done.stdout))
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The environment without settings of the user's own: neither keys nor addresses."""
     theirs = ("CITEKITE_", "FIREWORKS_", "OPENAI_", "MILVUS_")
     return {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
