@@ -520,7 +520,7 @@ def test_every_reply_has_a_number_of_its_own_and_the_headers_of_a_careful_server
 def test_a_bug_is_a_problem_that_says_where_to_look(open_server: Served, caplog: pytest.LogCaptureFixture) -> None:
     reply = open_server.client.get("/api/v1/breaks")
 
-    assert problem_of(reply) == (500, "Internal Server Error")
+    assert problem_of(reply) == (500, "InternalError")
     assert reply.headers["x-request-id"] in reply.json()["detail"]
     assert "a bug" not in reply.text
     deadline = time.monotonic() + 5

@@ -29,6 +29,7 @@
     │   └── TooLarge            a body or upload over the limit
     ├── ServerError             a citekite server, or a task of it
     │   ├── ServerBusy          all its threads are at work: ask again
+    │   ├── InternalError       a bug: its log has the traceback
     │   ├── UnknownJob          no such job
     │   └── UnknownReport       no such evaluation report
     └── MissingExtra            an optional dependency that is not installed
@@ -168,6 +169,10 @@ class ServerBusy(ServerError):
         self.retry_after = retry_after
 
 
+class InternalError(ServerError):
+    """A bug of the server ended the request; the traceback is in the server's log alone."""
+
+
 class UnknownJob(ServerError):
     """There is no job of that id."""
 
@@ -225,6 +230,7 @@ STATUS: dict[type[BaseException], Status] = {
     TooLarge: Status(7, 413),
     ServerError: Status(8, 502),
     ServerBusy: Status(8, 503),
+    InternalError: Status(8, 500),
     UnknownJob: Status(8, 404),
     UnknownReport: Status(8, 404),
     MissingExtra: Status(6, 501),

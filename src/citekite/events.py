@@ -5,6 +5,7 @@ Of a deep answer `Step`, then `Retrieved`, then `Delta` and `Cited` mixed, then 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from citekite.errors import CitekiteError
@@ -55,3 +56,13 @@ class Failed:
 
 
 Event = Step | Retrieved | Delta | Cited | Done | Failed
+
+
+def answer_of(events: Iterable[Event]) -> Answer:
+    """The answer that the events end with; raises the error of `Failed`."""
+    for event in events:
+        if isinstance(event, Done):
+            return event.answer
+        if isinstance(event, Failed):
+            raise event.error
+    raise AssertionError("an answer ends with Done or Failed")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from citekite.access import Grant, check_group
 from citekite.connection import Connection
 from citekite.errors import AccessDenied, CitekiteError, DiskFull, StoreError, UnknownCollection
-from citekite.events import Done, Event, Failed
+from citekite.events import Event, Failed, answer_of
 from citekite.reports import CollectionStatus, DocumentSummary, Progress, SyncPlan, SyncReport
 from citekite.settings import Settings, load_settings
 from citekite.types import Answer, Chunk, Hit, Mode, Retrieval, StoredDocument, Turn
@@ -156,12 +156,7 @@ class KnowledgeBase:
         holds the turns before, for a question that follows up on them. `deep` lets the model split the question and
         search in rounds, within the budget of the `deep_` settings.
         """
-        for event in self.ask_stream(question, k=k, filter=filter, mode=mode, history=history, deep=deep):
-            if isinstance(event, Done):
-                return event.answer
-            if isinstance(event, Failed):
-                raise event.error
-        raise AssertionError("an answer ends with Done or Failed")
+        return answer_of(self.ask_stream(question, k=k, filter=filter, mode=mode, history=history, deep=deep))
 
     def ask_stream(
         self,
@@ -240,6 +235,10 @@ class KnowledgeBase:
             contextual=record.contextual,
             tuned=record.tuned,
         )
+
+    def check(self) -> None:
+        """Raise a `StoreError` where the database cannot be reached; one that no sync has made yet is no fault."""
+        self._connection.store.names()
 
     def probe_embedder(self) -> tuple[str, int]:
         """Embed one word; returns the embedder's name and the length of its vectors."""

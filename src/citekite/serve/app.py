@@ -6,18 +6,30 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Security
 from fastapi.responses import FileResponse
+from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
 
 from citekite import __version__
 from citekite.serve.guard import Guard
-from citekite.serve.problems import add_problem_handlers
-from citekite.serve.routes import ask, library
+from citekite.serve.metrics import CountRequests
+from citekite.serve.problems import add_problem_handlers, documented
+from citekite.serve.routes import ask, health, library
 from citekite.serve.service import Service
 from citekite.settings import Settings
 
 UI = Path(__file__).parent / "ui"
+DESCRIPTION = """\
+Cited answers from your own documents.
+
+Every reply is JSON, or server-sent events where a path ends in `/stream` or `/events`; every error is a problem
+document (RFC 9457) whose `title` is the name of the Python error. With API keys, send `Authorization: Bearer KEY`;
+without any, the server serves its own machine alone. `collection` chooses among the collections of the database, in the
+query or in the body; left out, it is the server's own.
+"""
+# For the documentation alone: whether a key is needed, and what it allows, is decided before a request gets here.
+BEARER = HTTPBearer(auto_error=False, scheme_name="key", description="An API key: `citekite keys create`.")
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -27,15 +39,26 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        service.close()
+        await service.close()
 
-    app = FastAPI(title="citekite", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="citekite",
+        summary="Ask documents, get cited answers.",
+        description=DESCRIPTION,
+        version=__version__,
+        lifespan=lifespan,
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
     app.state.service = service
     add_problem_handlers(app)
     for router in (ask.router, library.router):
-        app.include_router(router, prefix="/api/v1")
+        app.include_router(router, prefix="/api/v1", responses=documented(), dependencies=[Security(BEARER)])
+    app.include_router(health.router)
     _add_page(app)
     app.add_middleware(Guard, service=service)
+    app.add_middleware(CountRequests, metrics=service.metrics)
     return app
 
 

@@ -13,12 +13,12 @@ from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from citekite.errors import CitekiteError, KeyRequired
+from citekite.errors import CitekiteError, InternalError, KeyRequired
 from citekite.serve.addresses import Hosts, is_foreign
 from citekite.serve.keys import CREATE
 from citekite.serve.limits import Body, Buckets, Failures
 from citekite.serve.principal import OWNER, Principal
-from citekite.serve.problems import MEDIA_TYPE, problem
+from citekite.serve.problems import problem
 from citekite.serve.service import Service
 
 API = "/api/v1/"
@@ -202,7 +202,5 @@ def _action(scope: Scope) -> tuple[str, str]:
 
 def _bug(id: str) -> JSONResponse:
     """The reply where an error is nobody's fault but ours: what happened is in the log."""
-    detail = f"the server failed; its log says how (request {id})"
-    body = {"type": "about:blank", "title": "Internal Server Error", "status": 500, "detail": detail}
     # The error goes on to uvicorn's log, and uvicorn then closes the connection.
-    return JSONResponse(body, 500, {"Connection": "close"}, media_type=MEDIA_TYPE)
+    return problem(InternalError(f"the server failed; its log says how (request {id})"), {"Connection": "close"})

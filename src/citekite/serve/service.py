@@ -11,9 +11,13 @@ from citekite.serve.addresses import is_loopback
 from citekite.serve.audit import Audit
 from citekite.serve.home import home_of
 from citekite.serve.keys import KeyStore
+from citekite.serve.metrics import Metrics
 from citekite.serve.principal import Principal
 from citekite.serve.workers import Workers
 from citekite.settings import Settings
+
+# Whether the database answers is asked beside the workers: a server with all of them at work is still ready.
+CHECKS = 4
 
 
 class Service:
@@ -27,6 +31,8 @@ class Service:
         self.audit = Audit(self.home)
         # Who can read it may do everything: for other commands of the user who runs the server.
         self.local_token = secrets.token_urlsafe(32)
+        self.checks = Workers(CHECKS)
+        self.metrics = Metrics(lambda: self.workers.free)
         self._lock = threading.Lock()
         self._knowledge_bases: dict[str, KnowledgeBase] = {}
 
@@ -45,8 +51,10 @@ class Service:
         shared = self._shared(name)
         return shared if principal.groups is None else shared.restricted_to(principal.groups)
 
-    def close(self) -> None:
-        """Close every knowledge base."""
+    async def close(self, grace_seconds: float = 0.0) -> None:
+        """Let what runs end within the time, cancel the rest, then close every knowledge base."""
+        await self.workers.close(grace_seconds)
+        await self.checks.close()
         with self._lock:
             while self._knowledge_bases:
                 self._knowledge_bases.popitem()[1].close()

@@ -2,35 +2,122 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from fastapi import APIRouter
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
 
-from citekite.events import Event
+from citekite.errors import (
+    AccessDenied,
+    CitekiteError,
+    EmbedderMismatch,
+    EndpointError,
+    EndpointUnavailable,
+    FilterError,
+    KeyRequired,
+    RateLimited,
+    ServerBusy,
+    SettingsError,
+    StoreError,
+    UnknownCollection,
+)
+from citekite.events import Delta, Event, Failed, answer_of
+from citekite.knowledge_base import KnowledgeBase
 from citekite.render import answer_json, event_json, retrieval_json
 from citekite.serve.asking import Caller, TheService
+from citekite.serve.problems import documented
+from citekite.serve.replies import ANSWER, RETRIEVED, SEARCH, AnswerReply, SearchReply
 from citekite.serve.schemas import AskBody, SearchBody
-from citekite.serve.sse import sse
+from citekite.serve.service import Service
+from citekite.serve.sse import EventStream, sse
+from citekite.types import Retrieval
+
+PROBLEMS = documented(
+    SettingsError,
+    FilterError,
+    KeyRequired,
+    AccessDenied,
+    UnknownCollection,
+    EmbedderMismatch,
+    RateLimited,
+    EndpointError,
+    ServerBusy,
+    EndpointUnavailable,
+    StoreError,
+)
+STREAM = "".join(
+    (
+        sse("Retrieved", RETRIEVED),
+        sse("Delta", {"text": "Milvus keeps inserted data in object storage "}),
+        sse("Cited", {"number": 1, "position": 45}),
+        sse("Delta", {"text": "[1]."}),
+        sse("Done", {"answer": ANSWER}),
+    )
+)
 
 router = APIRouter(tags=["ask"])
 
 
-@router.post("/search", summary="The passages that answer a question best.")
-async def search(body: SearchBody, service: TheService, caller: Caller) -> dict[str, Any]:
-    kb = service.knowledge_base(caller, body.collection)
-    found = await service.workers.call(
-        lambda: kb.retrieve(body.question, k=body.k, mode=body.mode, filter=body.filter.to_filter())
-    )
-    return retrieval_json(found)
+def _example(media_type: str, example: Any, description: str) -> dict[int | str, dict[str, Any]]:
+    return {200: {"description": description, "content": {media_type: {"example": example}}}}
 
 
-@router.post("/ask", summary="An answer with citations.")
-async def ask(body: AskBody, service: TheService, caller: Caller) -> dict[str, Any]:
+@router.post(
+    "/search",
+    summary="The passages that answer a question best.",
+    response_model=SearchReply,
+    responses={**PROBLEMS, **_example("application/json", SEARCH, "The hits, best first.")},
+)
+async def search(body: SearchBody, request: Request, service: TheService, caller: Caller) -> JSONResponse:
+    """Searches by meaning and by words, and fuses both; `mode` chooses one of them, `filter` the documents."""
     kb = service.knowledge_base(caller, body.collection)
-    answer = await service.workers.call(
-        lambda: kb.ask(
+
+    def found() -> Retrieval:
+        return kb.retrieve(body.question, k=body.k, mode=body.mode, filter=body.filter.to_filter())
+
+    retrieval = await service.workers.call(found, request)
+    service.metrics.searched(retrieval)
+    return JSONResponse(retrieval_json(retrieval))
+
+
+@router.post(
+    "/ask",
+    summary="An answer with citations.",
+    response_model=AnswerReply,
+    responses={**PROBLEMS, **_example("application/json", ANSWER, "The answer, when it is complete.")},
+)
+async def ask(body: AskBody, request: Request, service: TheService, caller: Caller) -> JSONResponse:
+    """The citation of number n is of `hits[n - 1]`; offsets point into the document's text.
+
+    `history` has the turns before a question that follows up on them; `deep` searches in rounds.
+    """
+    kb = service.knowledge_base(caller, body.collection)
+    answer = await service.workers.call(lambda: answer_of(_events(kb, body, service)), request)
+    return JSONResponse(answer_json(answer))
+
+
+@router.post(
+    "/ask/stream",
+    summary="An answer as server-sent events.",
+    status_code=200,
+    response_class=EventStream,
+    responses={**PROBLEMS, **_example("text/event-stream", STREAM, "The events, as they come.")},
+)
+async def ask_stream(body: AskBody, service: TheService, caller: Caller) -> EventStream:
+    """`Step` (of a deep answer), `Retrieved`, then `Delta` and `Cited`, then `Done` with the whole answer, or `Failed`.
+
+    `Failed` has the problem and the text that had come. A client that leaves ends the model's request. Lines that begin
+    with a colon keep the connection alive.
+    """
+    kb = service.knowledge_base(caller, body.collection)
+    rendered = _Rendered()
+    return EventStream(service.workers.stream(lambda: _events(kb, body, service)), rendered, rendered.failed)
+
+
+def _events(kb: KnowledgeBase, body: AskBody, service: Service) -> Iterator[Event]:
+    return service.metrics.watched(
+        kb.ask_stream(
             body.question,
             k=body.k,
             mode=body.mode,
@@ -39,25 +126,18 @@ async def ask(body: AskBody, service: TheService, caller: Caller) -> dict[str, A
             deep=body.deep,
         )
     )
-    return answer_json(answer)
 
 
-@router.post("/ask/stream", summary="An answer as server-sent events.", response_class=StreamingResponse)
-async def ask_stream(body: AskBody, service: TheService, caller: Caller) -> StreamingResponse:
-    kb = service.knowledge_base(caller, body.collection)
+class _Rendered:
+    """Renders the events of one answer, and remembers its text for an error that ends it from outside."""
 
-    def events() -> Iterator[Event]:
-        return kb.ask_stream(
-            body.question,
-            k=body.k,
-            mode=body.mode,
-            filter=body.filter.to_filter(),
-            history=body.turns(),
-            deep=body.deep,
-        )
+    def __init__(self) -> None:
+        self._text = ""
 
-    async def lines() -> AsyncIterator[str]:
-        async for event in service.workers.stream(events):
-            yield sse(*event_json(event))
+    def __call__(self, event: Event) -> str:
+        if isinstance(event, Delta):
+            self._text += event.text
+        return sse(*event_json(event))
 
-    return StreamingResponse(lines(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    def failed(self, error: CitekiteError) -> str:
+        return sse(*event_json(Failed(error, self._text)))

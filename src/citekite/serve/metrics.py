@@ -1,0 +1,139 @@
+"""What the server counts, in the form that Prometheus reads; no label takes values that a caller chooses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from citekite.events import Done, Event, Failed, Retrieved
+from citekite.types import Answer, Retrieval, Usage
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+# A search takes milliseconds, a streamed answer of a slow model minutes.
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+CLIENT_LEFT = 499
+
+
+class Metrics:
+    """The figures of one server, in a registry of their own."""
+
+    def __init__(self, free_places: Callable[[], int]) -> None:
+        self._registry = registry = CollectorRegistry()
+        self.requests = Counter(
+            "citekite_http_requests", "Requests that were answered.", ("route", "method", "status"), registry=registry
+        )
+        self.request_seconds = Histogram(
+            "citekite_http_request_seconds",
+            "Time of a request until the end of its reply.",
+            ("route", "method"),
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.answers = Counter(
+            "citekite_answers",
+            "Answers by outcome: answered, no_evidence, cut_short, failed, or left by the client.",
+            ("outcome",),
+            registry=registry,
+        )
+        self.stage_seconds = Histogram(
+            "citekite_stage_seconds", "Time of each stage.", ("stage",), buckets=SECONDS, registry=registry
+        )
+        self.tokens = Counter(
+            "citekite_tokens", "Tokens that models counted for answers.", ("kind",), registry=registry
+        )
+        self.under_way = Gauge("citekite_answers_under_way", "Answers that are being made.", registry=registry)
+        self.uploads = Counter("citekite_uploads", "Files that were uploaded.", registry=registry)
+        self.chunks = Counter("citekite_sync_chunks", "Chunks that syncs changed.", ("change",), registry=registry)
+        free = Gauge("citekite_workers_free", "Calls and streams that could begin now.", registry=registry)
+        free.set_function(free_places)
+        ProcessCollector(registry=registry)
+
+    def text(self) -> bytes:
+        """All figures, as Prometheus reads them."""
+        return generate_latest(self._registry)
+
+    def searched(self, found: Retrieval) -> None:
+        """Count a search: the time of its stages and the tokens of models that wrote queries."""
+        self._took(found.seconds)
+        self._used(found.usage)
+
+    def answered(self, answer: Answer) -> None:
+        """Count an answer that was made."""
+        self.answers.labels(answer.outcome).inc()
+        self._used(answer.usage)
+
+    def watched(self, events: Iterator[Event]) -> Iterator[Event]:
+        """The events of an answer, counted: its outcome, its tokens, and how long it took to find and to write."""
+        outcome, began = "left", time.perf_counter()
+        self.under_way.inc()
+        try:
+            for event in events:
+                match event:
+                    case Retrieved():
+                        found = time.perf_counter()
+                        self._took({"retrieve": found - began})
+                        began = found
+                    case Done(answer):
+                        outcome = answer.outcome
+                        self._took({"generate": time.perf_counter() - began})
+                        self._used(answer.usage)
+                    case Failed():
+                        outcome = "failed"
+                yield event
+        except Exception:
+            outcome = "failed"
+            raise
+        finally:
+            self.under_way.dec()
+            self.answers.labels(outcome).inc()
+            if (close := getattr(events, "close", None)) is not None:
+                close()
+
+    def _took(self, seconds: Mapping[str, float]) -> None:
+        for stage, took in seconds.items():
+            self.stage_seconds.labels(stage).observe(took)
+
+    def _used(self, usage: Usage) -> None:
+        self.tokens.labels("prompt").inc(usage.prompt_tokens)
+        self.tokens.labels("completion").inc(usage.completion_tokens)
+
+
+class CountRequests:
+    """Counts every request by the template of its route, so that ids in paths make no series of their own."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status, began = CLIENT_LEFT, time.perf_counter()
+
+        async def counting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, counting)
+        except Exception:
+            status = 500
+            raise
+        finally:
+            route = _template(scope)
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            self._metrics.requests.labels(route, method, str(status)).inc()
+            self._metrics.request_seconds.labels(route, method).observe(time.perf_counter() - began)
+
+
+def _template(scope: Scope) -> str:
+    """The path of the route with its parameters' names; `other` where none was reached."""
+    # The route of an included router knows its path without the prefix; what FastAPI matched it in knows all of it.
+    matched = scope.get("fastapi", {}).get("effective_route_context")
+    return getattr(matched, "path_format", "") or getattr(scope.get("route"), "path", "") or "other"
