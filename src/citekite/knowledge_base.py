@@ -226,7 +226,7 @@ class KnowledgeBase:
             uri=self.settings.uri,
             server=self._connection.store.server_version(),
             collection=self.settings.collection,
-            collections=tuple(self._connection.store.names()),
+            collections=tuple(self.collections()),
             documents=len(documents),
             chunks=sum(document.chunks for document in documents),
             embedder=record.embedder,
@@ -240,15 +240,22 @@ class KnowledgeBase:
         """Raise a `StoreError` where the database cannot be reached; one that no sync has made yet is no fault."""
         self._connection.store.names()
 
+    def collections(self) -> list[str]:
+        """The names of all collections at the same address, sorted; empty before the first sync."""
+        return self._connection.store.names()
+
+    def embedder(self) -> Embedder:
+        """What embeds the collection; before the first sync, what would."""
+        return self._embedder(self._connection.find())
+
     def probe_embedder(self) -> tuple[str, int]:
         """Embed one word; returns the embedder's name and the length of its vectors."""
-        collection = self._connection.find()
-        embedder = self._embedder(collection)
+        embedder = self.embedder()
         return embedder.name, len(embedder.embed_query("test"))
 
     def embed(self, text: str) -> list[float]:
         """The vector of a question, as the collection's embedder makes it (unit length)."""
-        vector: list[float] = self._embedder(self._connection.find()).embed_query(text).tolist()
+        vector: list[float] = self.embedder().embed_query(text).tolist()
         return vector
 
     def count(self) -> int:

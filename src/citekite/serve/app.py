@@ -14,6 +14,8 @@ from fastapi.staticfiles import StaticFiles
 from citekite import __version__
 from citekite.serve.guard import Guard
 from citekite.serve.metrics import CountRequests
+from citekite.serve.openai_api import routes as openai_routes
+from citekite.serve.openai_api.errors import OpenAIErrors
 from citekite.serve.problems import add_problem_handlers, documented
 from citekite.serve.routes import ask, health, library
 from citekite.serve.service import Service
@@ -55,9 +57,11 @@ def create_app(settings: Settings) -> FastAPI:
     add_problem_handlers(app)
     for router in (ask.router, library.router):
         app.include_router(router, prefix="/api/v1", responses=documented(), dependencies=[Security(BEARER)])
+    app.include_router(openai_routes.router, prefix="/v1", dependencies=[Security(BEARER)])
     app.include_router(health.router)
     _add_page(app)
     app.add_middleware(Guard, service=service)
+    app.add_middleware(OpenAIErrors)  # outside of what refuses requests: that too leaves in OpenAI's form
     app.add_middleware(CountRequests, metrics=service.metrics)
     return app
 

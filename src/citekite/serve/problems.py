@@ -67,6 +67,7 @@ def add_problem_handlers(app: FastAPI) -> None:
         places = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
         body = problem_json(SettingsError(f"the request cannot be used: {places}"))
         named = {**body, "title": "InvalidRequest", "type": "urn:citekite:InvalidRequest"}
+        named["param"] = ".".join(map(str, error.errors()[0]["loc"][1:]))
         return JSONResponse(named, 400, media_type=MEDIA_TYPE)
 
     @app.exception_handler(HTTPException)
