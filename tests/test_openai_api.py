@@ -22,12 +22,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openai import AsyncOpenAI, OpenAI
-from starlette.types import ASGIApp, Receive, Scope, Send
 
+from callers import Callers
 from citekite.serve.app import create_app
 from citekite.serve.openai_api.bodies import ChatBody, Message
 from citekite.serve.openai_api.completion import HEADING, sources, without_sources
-from citekite.serve.principal import OWNER, Principal
+from citekite.serve.principal import Principal
 from citekite.settings import Settings
 from citekite.types import Answer, Chunk, Citation, Hit
 from scripted_endpoint import Fault, ScriptedEndpoint
@@ -39,22 +39,9 @@ TUTORIAL = DATA / "tutorial.md"
 QUESTION = "Which tail does the red kite have?"
 LION = {"lions.md": "# Lions\n\nThe lion sleeps all day.\n"}
 CALLERS = {
-    "Bearer birds-only": Principal("birds-only", "read", ("citekite",)),
-    "Bearer lions-only": Principal("lions-only", "read", ("lions",)),
+    "birds-only": Principal("birds-only", "read", ("citekite",)),
+    "lions-only": Principal("lions-only", "read", ("lions",)),
 }
-
-
-class Callers:
-    """Middleware that lets the bearer token choose the caller."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            token = dict(scope["headers"]).get(b"authorization", b"").decode()
-            scope.setdefault("state", {})["principal"] = CALLERS.get(token, OWNER)
-        await self._app(scope, receive, send)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +62,7 @@ def address(tmp_path_factory: pytest.TempPathFactory, endpoint: ScriptedEndpoint
         uri=str(uri), embedder="static", base_url=endpoint.base_url, model="chat", retry_seconds=0, max_streams=4
     )
     app = create_app(settings)
-    app.add_middleware(Callers)
+    app.add_middleware(Callers, callers=CALLERS)
     with serving(settings, app) as address:
         yield f"{address}/v1"
 

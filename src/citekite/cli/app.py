@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from citekite import __version__
-from citekite.cli import ask, inspect, serve, sync, tune
+from citekite.cli import ask, inspect, mcp, serve, sync, tune
 from citekite.cli.evaluate import eval_app
 from citekite.cli.keys import keys_app
 
@@ -47,6 +47,8 @@ for command in (inspect.documents, inspect.status, sync.remove, sync.reindex):
     app.command(rich_help_panel="Collection")(command)
 app.command(rich_help_panel="Serve")(serve.serve)
 app.add_typer(keys_app, name="keys", rich_help_panel="Serve")
+for command in (serve.serve, mcp.mcp):
+    app.command(rich_help_panel="Serve")(command)
 eval_app.command()(tune.questions)
 app.add_typer(eval_app, name="eval", rich_help_panel="Quality")
 app.command(rich_help_panel="Quality")(tune.tune)

@@ -16,6 +16,7 @@ from citekite.cli.options import (
     EMBED,
     ENDPOINT,
     LOAD,
+    MCP,
     OPTIONS,
     PRICE,
     RETRIEVE,
@@ -67,7 +68,7 @@ def status(arguments: dict[str, Any], as_json: AsJson = False) -> None:
 
 
 @takes_settings(
-    *LOAD, *RETRIEVE, *ANSWER, *DEEP, *EMBED, *BATCH, *CONTEXT, *CHAT, *PRICE, *ENDPOINT, *STORE, *SERVE, *SERVER
+    *LOAD, *RETRIEVE, *ANSWER, *DEEP, *EMBED, *BATCH, *CONTEXT, *CHAT, *PRICE, *ENDPOINT, *STORE, *SERVE, *MCP, *SERVER
 )
 def config(arguments: dict[str, Any], as_json: AsJson = False) -> None:
     """Show each setting, its effective value and where it came from; secrets are masked."""

@@ -135,8 +135,8 @@ SERVE = (
     "requests_per_minute",
     "allowed_hosts",
     "cors_origins",
-    "mcp_sync",
 )
+MCP = ("mcp_sync",)
 SERVER = ("server", "key")
 
 _SHORT = {"k": ("-k",)}
@@ -149,7 +149,7 @@ _PANELS = {
     **dict.fromkeys(RETRIEVE, "Retrieve"),
     **dict.fromkeys(ANSWER, "Answer"),
     **dict.fromkeys(DEEP, "Deep answer"),
-    **dict.fromkeys(SERVE, "Serve"),
+    **dict.fromkeys((*SERVE, *MCP), "Serve"),
     **dict.fromkeys(SERVER, "Through a server"),
 }
 

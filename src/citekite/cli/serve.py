@@ -13,6 +13,7 @@ from citekite.cli.options import (
     EMBED,
     ENDPOINT,
     LOAD,
+    MCP,
     PRICE,
     RETRIEVE,
     SERVE,
@@ -21,7 +22,9 @@ from citekite.cli.options import (
 )
 
 
-@takes_settings(*SERVE, *RETRIEVE, *ANSWER, *DEEP, *LOAD, *EMBED, *BATCH, *CONTEXT, *CHAT, *PRICE, *ENDPOINT, *STORE)
+@takes_settings(
+    *SERVE, *MCP, *RETRIEVE, *ANSWER, *DEEP, *LOAD, *EMBED, *BATCH, *CONTEXT, *CHAT, *PRICE, *ENDPOINT, *STORE
+)
 def serve(arguments: dict[str, Any]) -> None:
     """Serve a web page, an HTTP API, an OpenAI-compatible endpoint and MCP."""
     from citekite.serve.run import run

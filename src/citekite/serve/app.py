@@ -13,6 +13,7 @@ from fastapi.staticfiles import StaticFiles
 
 from citekite import __version__
 from citekite.serve.guard import Guard
+from citekite.serve.mcp.http import make_manager, mcp_route
 from citekite.serve.metrics import CountRequests
 from citekite.serve.openai_api import routes as openai_routes
 from citekite.serve.openai_api.errors import OpenAIErrors
@@ -37,11 +38,13 @@ BEARER = HTTPBearer(auto_error=False, scheme_name="key", description="An API key
 def create_app(settings: Settings) -> FastAPI:
     """The ASGI application of a server with these settings."""
     service = Service(settings)
+    mcp = make_manager(service)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        await service.close()
+        async with mcp.run():
+            yield
+            await service.close()
 
     app = FastAPI(
         title="citekite",
@@ -59,6 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(router, prefix="/api/v1", responses=documented(), dependencies=[Security(BEARER)])
     app.include_router(openai_routes.router, prefix="/v1", dependencies=[Security(BEARER)])
     app.include_router(health.router)
+    app.router.routes.append(mcp_route(mcp))
     _add_page(app)
     app.add_middleware(Guard, service=service)
     app.add_middleware(OpenAIErrors)  # outside of what refuses requests: that too leaves in OpenAI's form

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 
 from citekite.serve.principal import Principal
+from citekite.serve.principal import Principal, caller_of
 from citekite.serve.service import Service
 
 
@@ -19,6 +20,7 @@ def _caller(request: Request) -> Principal:
     # Set by the guard; without it the request fails rather than being anyone's.
     principal: Principal = request.state.principal
     return principal
+    return caller_of(request)
 
 
 TheService = Annotated[Service, Depends(_service)]

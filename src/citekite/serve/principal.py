@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from citekite.errors import AccessDenied
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
 
 Scope = Literal["read", "write", "admin"]
 SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
@@ -38,3 +41,9 @@ class Principal:
 
 OWNER = Principal("local", "admin")
 """Whoever uses a server without keys on its own machine, or has read the server's token file."""
+
+
+def caller_of(request: Request) -> Principal:
+    """Who sent a request, as the access check found out; without one, its owner."""
+    principal: Principal = getattr(request.state, "principal", OWNER)
+    return principal

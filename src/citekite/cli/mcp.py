@@ -1,0 +1,28 @@
+"""The command for MCP clients that start a process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from citekite.cli.options import (
+    ANSWER,
+    BATCH,
+    CHAT,
+    CONTEXT,
+    DEEP,
+    EMBED,
+    ENDPOINT,
+    LOAD,
+    MCP,
+    RETRIEVE,
+    STORE,
+    takes_settings,
+)
+
+
+@takes_settings(*MCP, *RETRIEVE, *ANSWER, *DEEP, *LOAD, *EMBED, *BATCH, *CONTEXT, *CHAT, *ENDPOINT, *STORE)
+def mcp(arguments: dict[str, Any]) -> None:
+    """Serve the documents to an MCP client over standard input and output."""
+    from citekite.serve.mcp.stdio import serve_stdio
+
+    serve_stdio(arguments)

@@ -1,0 +1,344 @@
+"""MCP by its official client: over HTTP on a real socket, over stdio with a real process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mcp import Client, MCPError, StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
+
+from callers import Callers
+from citekite.errors import SettingsError
+from citekite.serve.app import create_app
+from citekite.serve.mcp.tools import LONGEST_TEXT, lines_of
+from citekite.serve.principal import Principal
+from citekite.settings import Settings
+from commands import command, environment
+from scripted_endpoint import ScriptedEndpoint
+from served import serving
+from stored import BIRDS, knowledge_base, write
+
+LION = {"lions.md": "# Lions\n\nThe lion sleeps all day.\n"}
+QUESTION = "Which tail does the red kite have?"
+CALLERS = {
+    "birds-only": Principal("birds-only", "read", ("citekite",)),
+    "lions-only": Principal("lions-only", "read", ("lions",)),
+    "writer": Principal("writer", "write"),
+}
+Mode = Literal["auto", "legacy"]
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[ScriptedEndpoint]:
+    with ScriptedEndpoint() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a database of two collections, one like it that no server has open, and further documents."""
+    folder = tmp_path_factory.mktemp("mcp")
+    for collection, files in (("citekite", BIRDS), ("lions", LION)):
+        with knowledge_base(folder / "served.db", collection=collection) as kb:
+            kb.sync(write(folder / collection, files))
+    for suffix in ("db", "db.index"):
+        shutil.copytree(folder / f"served.{suffix}", folder / f"birds.{suffix}")
+    write(folder / "more", {"swans.md": "# Swans\n\nThe mute swan hisses.\n"})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path, endpoint: ScriptedEndpoint) -> Iterator[str]:
+    """A server with a chat model."""
+    settings = Settings(
+        uri=str(folder / "served.db"), embedder="static", base_url=endpoint.base_url, model="chat", retry_seconds=0
+    )
+    app = create_app(settings)
+    app.add_middleware(Callers, callers=CALLERS)
+    with serving(settings, app) as address:
+        yield address
+
+
+@asynccontextmanager
+async def over_http(address: str, key: str = "any", mode: Mode = "auto") -> AsyncIterator[Client]:
+    async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=20) as http:
+        transport = streamable_http_client(f"{address}/mcp", http_client=http)
+        async with Client(transport, mode=mode) as client:
+            yield client
+
+
+@asynccontextmanager
+async def over_stdio(folder: Path, *arguments: str, mode: Mode = "auto", **variables: str) -> AsyncIterator[Client]:
+    program, *rest = command("mcp", "--uri", str(folder / "birds.db"), *arguments)
+    parameters = StdioServerParameters(command=program, args=rest, env=environment(**variables), cwd=folder)
+    async with Client(parameters, mode=mode, read_timeout_seconds=30) as client:
+        yield client
+
+
+def call(address: str, name: str, arguments: dict[str, Any], key: str = "any") -> Any:
+    """The result of one call over HTTP."""
+
+    async def run() -> Any:
+        async with over_http(address, key) as client:
+            return await client.call_tool(name, arguments)
+
+    return asyncio.run(run())
+
+
+def text_of(result: Any) -> str:
+    return "\n".join(part.text for part in result.content)
+
+
+def values_of(result: Any) -> dict[str, Any]:
+    assert not result.is_error, text_of(result)
+    values: dict[str, Any] = result.structured_content
+    return values
+
+
+async def walk_through(client: Client) -> None:
+    """What an agent does: look at the tools, search, ask, read, list, and read a resource."""
+    tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+    assert list(tools) == ["search", "ask", "get_document", "list_documents"]
+    assert all(tool.description and tool.output_schema and tool.annotations for tool in tools.values())
+    assert tools["search"].input_schema["properties"]["k"]["description"]
+
+    found = await client.call_tool("search", {"question": QUESTION, "k": 2})
+    hits = values_of(found)["hits"]
+    assert [hit["rank"] for hit in hits] == [1, 2]
+    assert "The red kite has a forked tail." in text_of(found)
+    assert "kites.md:" in text_of(found)
+
+    answer = await client.call_tool("ask", {"question": QUESTION})
+    assert values_of(answer)["outcome"] == "answered"
+    assert values_of(answer)["citations"]
+    assert "forked tail" in text_of(answer)
+    assert "Sources\n[" in text_of(answer)
+
+    by_id = await client.call_tool("get_document", {"document": hits[0]["document_id"]})
+    by_source = await client.call_tool(
+        "get_document", {"document": values_of(by_id)["source"], "first_line": 3, "last_line": 5}
+    )
+    assert values_of(by_id)["text"].startswith("# Kites\n\n## Red kite")
+    assert values_of(by_source)["text"] == "## Red kite\n\nThe red kite has a forked tail."
+    assert "lines 3-5 of 9" in text_of(by_source)
+
+    page = values_of(await client.call_tool("list_documents", {"query": "EAGLE", "limit": 1}))
+    assert (page["total"], [one["title"] for one in page["documents"]]) == (1, ["Eagles"])
+
+    listed = (await client.list_resources()).resources
+    assert len(listed) == 3
+    templates = (await client.list_resource_templates()).resource_templates
+    assert [template.uri_template for template in templates] == ["citekite://documents/{id}"]
+    content = (await client.read_resource(f"citekite://documents/{hits[0]['document_id']}")).contents[0]
+    assert content.text == values_of(by_id)["text"]  # type: ignore[union-attr]
+
+
+async def meet_failures(client: Client) -> None:
+    """Each failure is an error that says what it is; nothing found is none."""
+    for name, arguments, reason in (
+        ("search", {"question": QUESTION, "collection": "tigers"}, "tigers"),
+        ("search", {"question": QUESTION, "filter": {"expression": "no such thing ("}}, "filter"),
+        ("search", {"question": ""}, "question"),
+        ("search", {"question": "a", "k": 51}, "k: "),
+        ("search", {"query": "a"}, "query"),
+        ("ask", {"question": QUESTION, "collection": "tigers"}, "tigers"),
+        ("get_document", {"document": "nowhere.md"}, "nowhere.md"),
+        ("get_document", {"document": "nowhere.md", "first_line": 0}, "first_line"),
+        ("list_documents", {"collection": "tigers"}, "tigers"),
+        ("sync", {"sources": ["https://example.org/"]}, "mcp_sync"),
+    ):
+        result = await client.call_tool(name, arguments)
+        assert result.is_error, (name, arguments)
+        assert reason in text_of(result), text_of(result)
+    with pytest.raises(MCPError, match="there is no tool 'destroy'"):
+        await client.call_tool("destroy", {})
+    for uri in ("citekite://documents/none", "file:///etc/passwd"):
+        with pytest.raises(MCPError, match=uri.rpartition("/")[2]):
+            await client.read_resource(uri)
+
+    nothing = await client.call_tool("search", {"question": "a", "filter": {"paths": ["*.none"]}})
+    assert (values_of(nothing)["hits"], "Nothing in the documents" in text_of(nothing)) == ([], True)
+    none = await client.call_tool("list_documents", {"query": "zebra"})
+    assert (values_of(none)["total"], "'zebra'" in text_of(none)) == (0, True)
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+@pytest.mark.parametrize("check", [walk_through, meet_failures])
+def test_over_http(address: str, check: Callable[[Client], Awaitable[None]], mode: Mode) -> None:
+    async def run() -> None:
+        async with over_http(address, mode=mode) as client:
+            await check(client)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_over_stdio(folder: Path, mode: Mode) -> None:
+    async def run() -> None:
+        async with over_stdio(folder, mode=mode) as client:
+            await walk_through(client)
+            await meet_failures(client)
+
+    asyncio.run(run())
+
+
+def test_stdio_says_nothing_but_the_protocol_and_ends_with_its_input(folder: Path) -> None:
+    request = {"jsonrpc": "2.0", "id": 1, "method": "initialize"}
+    parameters = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    run = subprocess.run(
+        command("mcp", "--uri", "nowhere.db"),
+        input=json.dumps({**request, "params": parameters}) + "\nnot json\n",
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=environment(),
+        timeout=20,
+    )
+    replies = [json.loads(line) for line in run.stdout.splitlines()]
+
+    assert run.returncode == 0, run.stderr
+    assert replies[0]["result"]["serverInfo"]["name"] == "citekite"
+    assert all(reply["jsonrpc"] == "2.0" for reply in replies)
+    assert not (folder / "nowhere.db").exists()
+
+
+def test_a_wrong_setting_is_said_before_the_protocol_begins(folder: Path) -> None:
+    run = subprocess.run(command("mcp", "-k", "0"), capture_output=True, text=True, cwd=folder, env=environment())
+
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.startswith("citekite: setting 'k'")
+
+
+def test_before_the_first_sync_every_tool_says_how_to_begin(tmp_path: Path) -> None:
+    with serving(Settings(uri=str(tmp_path / "new.db"))) as address:
+        for name, arguments in (
+            ("search", {"question": "a"}),
+            ("ask", {"question": "a"}),
+            ("get_document", {"document": "a"}),
+            ("list_documents", {}),
+        ):
+            result = call(address, name, arguments)
+            assert result.is_error
+            assert "citekite sync" in text_of(result)
+
+
+def test_a_key_for_one_collection_reaches_no_other(address: str) -> None:
+    own = call(address, "search", {"question": "Who sleeps?"}, "lions-only")
+    assert "The lion sleeps" in text_of(own)
+    for arguments in ({"collection": "citekite"}, {"collection": "no_such_one"}):
+        result = call(address, "search", {"question": QUESTION, **arguments}, "lions-only")
+        assert result.is_error
+        assert "not for the collection" in text_of(result)
+    owl = values_of(call(address, "list_documents", {"query": "owl"}))["documents"][0]
+
+    async def read() -> None:
+        async with over_http(address, "lions-only") as client:
+            assert [one.name for one in (await client.list_resources()).resources] == ["Lions"]
+            with pytest.raises(MCPError):
+                await client.read_resource(f"citekite://documents/{owl['id']}")
+
+    asyncio.run(read())
+
+
+def test_there_are_no_sessions_that_another_key_could_use(address: str) -> None:
+    message = {"jsonrpc": "2.0", "id": 1, "method": "initialize"}
+    parameters = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    reply = httpx2.post(
+        f"{address}/mcp",
+        json={**message, "params": parameters},
+        headers={"Accept": "application/json, text/event-stream"},
+    )
+
+    assert reply.status_code == 200
+    assert "mcp-session-id" not in reply.headers
+
+
+def test_sync_is_there_where_it_is_allowed_for_those_who_may(folder: Path, tmp_path: Path) -> None:
+    settings = Settings(uri=str(tmp_path / "own.db"), embedder="static", mcp_sync=True)
+    app = create_app(settings)
+    app.add_middleware(Callers, callers=CALLERS)
+    sources = {"sources": [str(folder / "more")]}
+
+    async def names(address: str, key: str) -> list[str]:
+        async with over_http(address, key) as client:
+            return [tool.name for tool in (await client.list_tools()).tools]
+
+    with serving(settings, app) as address:
+        assert "sync" not in asyncio.run(names(address, "birds-only"))
+        assert "sync" in asyncio.run(names(address, "writer"))
+        reader, writer = (call(address, "sync", sources, key) for key in ("birds-only", "writer"))
+        assert reader.is_error
+        assert "needs 'write'" in text_of(reader)
+        assert writer.is_error
+        assert "needs 'admin'" in text_of(writer)
+        done = call(address, "sync", sources)
+        assert (values_of(done)["new"], "1 new" in text_of(done)) == (1, True)
+        assert "hisses" in text_of(call(address, "search", {"question": "What does the swan do?"}))
+        missing = call(address, "sync", {"sources": [str(folder / "not-there")]})
+        assert missing.is_error
+        assert "not-there" in text_of(missing)
+
+
+def test_other_commands_use_the_database_beside_stdio(folder: Path) -> None:
+    async def run() -> None:
+        async with over_stdio(folder, mode="legacy") as first, over_stdio(folder) as second:
+            for client in (first, second, first):
+                assert not (await client.call_tool("search", {"question": QUESTION})).is_error
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_a_cancelled_call_stops_the_model(address: str, endpoint: ScriptedEndpoint, mode: Mode) -> None:
+    async def run() -> None:
+        async with over_http(address, mode=mode) as client:
+            asking = asyncio.ensure_future(client.call_tool("ask", {"question": QUESTION}))
+            while not endpoint.requests("/chat/completions"):
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)
+            asking.cancel()
+            assert await asyncio.to_thread(endpoint.closed_early.wait, 2)
+
+    endpoint.received.clear()
+    endpoint.closed_early.clear()
+    endpoint.pieces, endpoint.piece_seconds = ["word "] * 1000, 0.02
+    try:
+        asyncio.run(run())
+    finally:
+        endpoint.pieces, endpoint.piece_seconds = None, 0.0
+
+
+@given(st.lists(st.text(max_size=20), min_size=1, max_size=30), st.integers(1, 40), st.none() | st.integers(1, 40))
+def test_lines_read_one_range_after_the_other_are_the_document(lines: list[str], first: int, last: int | None) -> None:
+    if first > len(lines) or (last is not None and last < first):
+        with pytest.raises(SettingsError):
+            lines_of(lines, first, last)
+        return
+    text, end = lines_of(lines, first, last)
+
+    assert text == "\n".join(lines[first - 1 : end])
+    assert end == min(last or len(lines), len(lines))
+
+
+def test_a_long_document_comes_in_several_calls_and_a_long_line_is_cut() -> None:
+    lines = [str(number) * 2000 for number in range(10)] * 10
+    read: list[str] = []
+    while len(read) < len(lines):
+        text, end = lines_of(lines, len(read) + 1, None)
+        assert len(text) <= LONGEST_TEXT
+        read += text.split("\n")
+        assert len(read) == end
+
+    assert read == lines
+    assert lines_of(["x" * (2 * LONGEST_TEXT), "y"], 1, None) == ("x" * LONGEST_TEXT, 1)
