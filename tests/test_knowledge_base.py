@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -327,3 +328,15 @@ def citekite(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def _long_text(number: int) -> str:
     return f"# Bird {number}\n\n" + "\n".join(f"## Note {n}\n\n{number} {n} " + "words " * 100 for n in range(20))
+
+
+def test_several_threads_open_a_database_at_the_same_moment(tmp_path: Path) -> None:
+    with knowledge_base(tmp_path / "birds.db") as kb:
+        kb.sync(write(tmp_path / "docs", BIRDS))
+
+    def search(_: int) -> int:
+        with knowledge_base(tmp_path / "birds.db") as kb:
+            return len(kb.search("Which tail does the red kite have?", k=1))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(search, range(8))) == [1] * 8

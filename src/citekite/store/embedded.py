@@ -6,7 +6,7 @@ import fcntl
 import os
 import re
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from citekite.errors import DatabaseLocked, DatabaseOutdated, DatabaseReadOnly, SettingsError, StoreError
@@ -14,6 +14,8 @@ from citekite.errors import DatabaseLocked, DatabaseOutdated, DatabaseReadOnly, 
 # Milvus Lite runs one server per database in a process, shared by all clients of it; it must outlive the last one.
 _holders: Counter[Path] = Counter()
 _guard = threading.Lock()
+# Opening takes a while, in which no other thread may open or close the same database.
+_opening: defaultdict[Path, threading.RLock] = defaultdict(threading.RLock)
 
 
 def is_embedded(uri: str) -> bool:
@@ -95,6 +97,12 @@ def _process_of(inode: int) -> str:
         return "unknown process"
     found = re.search(rf"FLOCK\s+\S+\s+\S+\s+(\d+)\s+\S+:{inode}\s", locks)
     return f"process {found.group(1)}" if found else "unknown process"
+
+
+def opening(path: Path) -> threading.RLock:
+    """The lock of this process under which a database is opened and closed."""
+    with _guard:
+        return _opening[path]
 
 
 def hold(path: Path) -> None:

@@ -40,6 +40,7 @@ class MilvusStore:
         self._consistency = consistency
         self._path: Path | None = embedded.database_path(uri) if embedded.is_embedded(uri) else None
         self._client: Any = None
+        self._lock = threading.RLock() if self._path is None else embedded.opening(self._path)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -150,11 +151,12 @@ class MilvusStore:
 
     def close(self) -> None:
         """Close the connection; an embedded database is free for other processes afterwards."""
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
-            if self._path is not None:
-                embedded.release(self._path)
+        with self._lock:
+            client, self._client = self._client, None
+            if client is not None:
+                client.close()
+                if self._path is not None:
+                    embedded.release(self._path)
 
     def abandon(self) -> None:
         """Let go without the flush that closing makes; only after a full disk (see `embedded.abandon`)."""
@@ -171,8 +173,12 @@ class MilvusStore:
         self.close()
 
     def _connected(self, *, create: bool = False) -> Any:
-        if self._client is not None:
-            return self._client
+        if self._client is None:
+            with self._lock:
+                self._client = self._client or self._connect(create=create)
+        return self._client
+
+    def _connect(self, *, create: bool) -> Any:
         if self._path is not None:
             embedded.check(self._path)
         from pymilvus import MilvusClient
@@ -187,7 +193,6 @@ class MilvusStore:
             else:
                 embedded.hold(self._path)
             self._use_database(client, create=create)
-        self._client = client
         return client
 
     def _use_database(self, client: Any, *, create: bool) -> None:
