@@ -290,11 +290,11 @@ def test_sync_is_there_where_it_is_allowed_for_those_who_may(folder: Path, tmp_p
         assert "not-there" in text_of(missing)
 
 
-def test_other_commands_use_the_database_beside_stdio(folder: Path) -> None:
+def test_several_clients_use_a_database_at_the_same_time(folder: Path) -> None:
     async def run() -> None:
         async with over_stdio(folder, mode="legacy") as first, over_stdio(folder) as second:
-            for client in (first, second, first):
-                assert not (await client.call_tool("search", {"question": QUESTION})).is_error
+            calls = [client.call_tool("search", {"question": QUESTION}) for client in (first, second) * 3]
+            assert [text_of(found) for found in await asyncio.gather(*calls) if found.is_error] == []
 
     asyncio.run(run())
 

@@ -369,6 +369,16 @@ def test_before_the_first_sync_there_is_no_model_and_an_answer_says_how_to_begin
                 client.chat.completions.create(model=name, messages=user("What?"))
 
 
+def test_the_example_of_the_page_runs(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "openai-api.md").read_text(encoding="utf-8")
+    examples = re.findall(r"^```py\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    for example in examples:
+        exec(compile(example.replace("http://127.0.0.1:8080/v1", address), "<page>", "exec"), {})
+
+    assert len(examples) == 1
+    assert "**Sources**" in capsys.readouterr().out
+
+
 lines = st.text(max_size=30).filter(lambda text: "**Sources**" not in text)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import anyio
 from mcp.server.stdio import stdio_server
 
+from citekite.errors import DatabaseLocked
 from citekite.knowledge_base import KnowledgeBase
 from citekite.serve.mcp.server import make_server
 from citekite.serve.principal import Principal
@@ -19,6 +21,8 @@ from citekite.settings import load_settings
 
 # One client asks; it may ask several things at once.
 WORKERS = 8
+# A call of another client is over by then; what has the database open for longer is worth an error.
+PATIENCE_SECONDS = 15.0
 
 
 class LocalLibrary:
@@ -36,7 +40,22 @@ class LocalLibrary:
     def opened(self, caller: Principal, collection: str | None) -> Iterator[KnowledgeBase]:
         chosen = {"collection": collection} if collection else {}
         with KnowledgeBase(**{**self._arguments, **chosen}) as kb:
+            _wait_for_database(kb)
             yield kb
+
+
+def _wait_for_database(kb: KnowledgeBase) -> None:
+    """Return when the database is open; raises `DatabaseLocked` where another process does not let go of it."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            kb.collections()
+        except DatabaseLocked:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 def serve_stdio(arguments: Mapping[str, Any]) -> None:
