@@ -293,30 +293,58 @@ def test_sync_is_there_where_it_is_allowed_for_those_who_may(folder: Path, tmp_p
 def test_several_clients_use_a_database_at_the_same_time(folder: Path) -> None:
     async def run() -> None:
         async with over_stdio(folder, mode="legacy") as first, over_stdio(folder) as second:
-            calls = [client.call_tool("search", {"question": QUESTION}) for client in (first, second) * 3]
+            calls = [client.call_tool("search", {"question": QUESTION}) for client in (first, second)]
             assert [text_of(found) for found in await asyncio.gather(*calls) if found.is_error] == []
 
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
-def test_a_cancelled_call_stops_the_model(address: str, endpoint: ScriptedEndpoint, mode: Mode) -> None:
-    async def run() -> None:
-        async with over_http(address, mode=mode) as client:
-            asking = asyncio.ensure_future(client.call_tool("ask", {"question": QUESTION}))
-            while not endpoint.requests("/chat/completions"):
-                await asyncio.sleep(0.02)
-            await asyncio.sleep(0.1)
-            asking.cancel()
-            assert await asyncio.to_thread(endpoint.closed_early.wait, 2)
-
+@pytest.fixture
+def slow(endpoint: ScriptedEndpoint) -> Iterator[ScriptedEndpoint]:
+    """The model endpoint, which now takes 20 s for an answer."""
     endpoint.received.clear()
     endpoint.closed_early.clear()
     endpoint.pieces, endpoint.piece_seconds = ["word "] * 1000, 0.02
-    try:
-        asyncio.run(run())
-    finally:
-        endpoint.pieces, endpoint.piece_seconds = None, 0.0
+    yield endpoint
+    endpoint.pieces, endpoint.piece_seconds = None, 0.0
+
+
+async def asking(client: Client, endpoint: ScriptedEndpoint) -> asyncio.Task[Any]:
+    """A call that has got as far as the model."""
+    call = asyncio.ensure_future(client.call_tool("ask", {"question": QUESTION}))
+    while not endpoint.requests("/chat/completions"):
+        await asyncio.sleep(0.02)
+    await asyncio.sleep(0.1)
+    return call
+
+
+def test_a_cancelled_call_stops_the_model_over_http(address: str, slow: ScriptedEndpoint) -> None:
+    async def run() -> None:
+        async with over_http(address) as client:
+            (await asking(client, slow)).cancel()
+            assert await asyncio.to_thread(slow.closed_early.wait, 2)
+
+    asyncio.run(run())
+
+
+def test_a_client_that_leaves_stops_the_model_in_the_earlier_protocol_too(address: str, slow: ScriptedEndpoint) -> None:
+    async def run() -> None:
+        async with over_http(address, mode="legacy") as client:
+            (await asking(client, slow)).cancel()
+
+    asyncio.run(run())
+    assert slow.closed_early.wait(2)
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_a_cancelled_call_stops_the_model_over_stdio(folder: Path, slow: ScriptedEndpoint, mode: Mode) -> None:
+    async def run() -> None:
+        model = ("--embedder", "static", "--base-url", slow.base_url, "--model", "chat")
+        async with over_stdio(folder, *model, mode=mode) as client:
+            (await asking(client, slow)).cancel()
+            assert await asyncio.to_thread(slow.closed_early.wait, 2)
+
+    asyncio.run(run())
 
 
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=30), st.integers(1, 40), st.none() | st.integers(1, 40))

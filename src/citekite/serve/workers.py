@@ -55,7 +55,7 @@ class Workers:
         """
         results = self.stream(lambda: iter((function(),)))
         result = asyncio.ensure_future(_only(results))
-        left = asyncio.ensure_future(_disconnected(request) if request else asyncio.Event().wait())
+        left = asyncio.ensure_future(disconnected(request) if request else asyncio.Event().wait())
         try:
             await asyncio.wait((result, left), return_when=asyncio.FIRST_COMPLETED)
             if result.done():
@@ -201,7 +201,7 @@ class Stream(Generic[T]):
         return cast(T, self._items.popleft())
 
 
-async def _disconnected(request: Request) -> None:
+async def disconnected(request: Request) -> None:
     """Return when the client of a request has left; its body must have been read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

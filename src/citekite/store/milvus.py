@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -175,8 +176,16 @@ class MilvusStore:
     def _connected(self, *, create: bool = False) -> Any:
         if self._client is None:
             with self._lock:
-                self._client = self._client or self._connect(create=create)
+                self._client = self._client or self._open(create=create)
         return self._client
+
+    def _open(self, *, create: bool) -> Any:
+        try:
+            return self._connect(create=create)
+        except StoreError:
+            if self._path is not None:
+                embedded.check(self._path)  # another process may have been faster: that is said in its own words
+            raise
 
     def _connect(self, *, create: bool) -> Any:
         if self._path is not None:
@@ -184,6 +193,9 @@ class MilvusStore:
         from pymilvus import MilvusClient
 
         quiet_milvus()
+        with suppress(ModuleNotFoundError):
+            # pymilvus runs it at the first search, where it is installed: two threads at once would get half of it.
+            import_module("scipy.sparse")
 
         address = self.uri if self._path is None else str(self._path)
         with translated("connecting", self.uri):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import anyio
 from mcp.server.stdio import stdio_server
@@ -17,29 +16,29 @@ from citekite.knowledge_base import KnowledgeBase
 from citekite.serve.mcp.server import make_server
 from citekite.serve.principal import Principal
 from citekite.serve.workers import Workers
-from citekite.settings import load_settings
+
+Opener = Callable[[str | None], AbstractContextManager[KnowledgeBase]]
 
 # One client asks; it may ask several things at once.
 WORKERS = 8
 # A call of another client is over by then; what has the database open for longer is worth an error.
-PATIENCE_SECONDS = 15.0
+PATIENCE_SECONDS = 20.0
 
 
 class LocalLibrary:
-    """The knowledge bases of the settings; a database is opened for a call and let go after it.
+    """The knowledge bases of whoever started the process; each is opened for a call and let go of after it.
 
     Milvus Lite lets one process open a database: so other commands, further clients and a server work beside this one.
     """
 
-    def __init__(self, arguments: Mapping[str, Any]) -> None:
-        self.may_sync = load_settings(arguments).settings.mcp_sync
+    def __init__(self, open_collection: Opener, *, may_sync: bool) -> None:
+        self.may_sync = may_sync
         self.workers = Workers(WORKERS)
-        self._arguments = dict(arguments)
+        self._open = open_collection
 
     @contextmanager
     def opened(self, caller: Principal, collection: str | None) -> Iterator[KnowledgeBase]:
-        chosen = {"collection": collection} if collection else {}
-        with KnowledgeBase(**{**self._arguments, **chosen}) as kb:
+        with self._open(collection) as kb:
             _wait_for_database(kb)
             yield kb
 
@@ -58,14 +57,18 @@ def _wait_for_database(kb: KnowledgeBase) -> None:
             return
 
 
-def serve_stdio(arguments: Mapping[str, Any]) -> None:
-    """Answer on standard output until standard input ends; the log goes to standard error."""
-    library = LocalLibrary(arguments)
+def serve_stdio(open_collection: Opener, *, may_sync: bool) -> None:
+    """Answer on standard output until standard input ends; the log goes to standard error.
+
+    `open_collection` opens a collection by its name, or by None that of the settings.
+    """
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="citekite mcp: %(message)s")
-    anyio.run(_serve, library)
+    anyio.run(_serve, LocalLibrary(open_collection, may_sync=may_sync))
 
 
 async def _serve(library: LocalLibrary) -> None:
+    """Serve one client. What still runs when it leaves is told to stop."""
     server = make_server(library)
     async with stdio_server() as (read, write):
         await server.run(read, write, server.create_initialization_options())
+    await library.workers.close()

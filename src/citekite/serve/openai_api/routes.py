@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, TypeVar
 
 import numpy as np
-from fastapi import APIRouter
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from starlette.requests import ClientDisconnect
 
 from citekite.embed.batching import Embedded, embed_in_batches
-from citekite.events import Delta, Done, Event, Failed
+from citekite.errors import CitekiteError
+from citekite.events import Delta, Done, Event, Failed, answer_of
 from citekite.knowledge_base import KnowledgeBase
-from citekite.ports import Vectors
+from citekite.ports import Embedder, Vectors
 from citekite.render import problem_json
 from citekite.serve.asking import Caller, TheService
 from citekite.serve.openai_api.bodies import ChatBody, EmbeddingsBody, invalid
 from citekite.serve.openai_api.completion import Reply
 from citekite.serve.openai_api.errors import openai_error
 from citekite.serve.openai_api.models import collections, knowledge_base_for, model_json, require_model
+from citekite.serve.sse import EventStream
+from citekite.serve.workers import Stream, disconnected
+
+T = TypeVar("T")
 
 router = APIRouter(tags=["OpenAI-compatible"])
 
@@ -39,37 +45,60 @@ async def model(service: TheService, caller: Caller, name: str) -> dict[str, Any
 
 
 @router.post("/chat/completions", summary="The answer to the last user turn, with its sources.", response_model=None)
-async def chat(body: ChatBody, service: TheService, caller: Caller) -> JSONResponse | StreamingResponse:
+async def chat(body: ChatBody, request: Request, service: TheService, caller: Caller) -> JSONResponse | EventStream:
     body.require_possible()
     question, history = body.conversation()
     kb = await knowledge_base_for(service, caller, body.model)
     reply = Reply(kb.settings.collection, with_usage=bool(body.stream_options and body.stream_options.include_usage))
+
+    def events() -> Iterator[Event]:
+        return service.metrics.watched(kb.ask_stream(question, history=history))
+
     if not body.stream:
-        answer = await service.workers.call(lambda: kb.ask(question, history=history))
-        return JSONResponse(reply.completion(answer))
-    events = service.workers.stream(lambda: kb.ask_stream(question, history=history))
-    first = await anext(events)
+        return JSONResponse(reply.completion(await service.workers.call(lambda: answer_of(events()), request)))
+    stream = service.workers.stream(events)
+    # Until something was found there is no reply: what fails up to then has a status of its own.
+    first = await _first(stream, request)
     if isinstance(first, Failed):
-        await events.aclose()
         raise first.error
-    lines = _lines(reply, events)
-    return StreamingResponse(lines, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    return EventStream(stream, _Rendered(reply), _failed)
 
 
-async def _lines(reply: Reply, events: AsyncGenerator[Event, None]) -> AsyncIterator[str]:
-    """The server-sent events of a completion; the error of one that fails on its way is the last of them."""
-    yield _line(reply.begin())
-    async with aclosing(events) as stream:
-        async for event in stream:
-            if isinstance(event, Delta):
-                yield _line(reply.text(event.text))
-            elif isinstance(event, Failed):
-                yield _line(openai_error(problem_json(event.error)))
-                return
-            elif isinstance(event, Done):
-                for chunk in reply.end(event.answer):
-                    yield _line(chunk)
-    yield "data: [DONE]\n\n"
+async def _first(stream: Stream[T], request: Request) -> T:
+    """The first item of a stream; it is stopped, and `ClientDisconnect` raised, when the client leaves before."""
+    coming, leaving = asyncio.ensure_future(anext(stream)), asyncio.ensure_future(disconnected(request))
+    try:
+        await asyncio.wait((coming, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not coming.done():
+            raise ClientDisconnect
+        return coming.result()
+    finally:
+        coming.cancel()
+        leaving.cancel()
+
+
+class _Rendered:
+    """The server-sent events of a completion, as the events of its answer come."""
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self._begun = False
+
+    def __call__(self, event: Event) -> str:
+        begin = "" if self._begun else _line(self._reply.begin())
+        self._begun = True
+        match event:
+            case Delta(text):
+                return begin + _line(self._reply.text(text))
+            case Failed(error):
+                return begin + _failed(error)
+            case Done(answer):
+                return begin + "".join(map(_line, self._reply.end(answer))) + "data: [DONE]\n\n"
+        return begin
+
+
+def _failed(error: CitekiteError) -> str:
+    return _line(openai_error(problem_json(error)))
 
 
 def _line(values: dict[str, Any]) -> str:
@@ -77,10 +106,14 @@ def _line(values: dict[str, Any]) -> str:
 
 
 @router.post("/embeddings", summary="The vectors of texts, as the collection's embedder makes them.")
-async def embeddings(body: EmbeddingsBody, service: TheService, caller: Caller) -> JSONResponse:
+async def embeddings(body: EmbeddingsBody, request: Request, service: TheService, caller: Caller) -> JSONResponse:
     texts = body.texts()
     kb = await knowledge_base_for(service, caller, body.model)
-    name, vectors, tokens = await service.workers.call(lambda: _embed(kb, texts, body.dimensions))
+    if body.dimensions is not None:
+        length = await service.workers.call(lambda: _length(kb.embedder()), request)
+        if body.dimensions != length:
+            raise invalid("dimensions", f"the vectors here have {length} numbers: leave dimensions out")
+    name, vectors, tokens = await service.workers.call(lambda: _embed(kb, texts), request)
     packed = body.encoding_format == "base64"
     rows = [
         {
@@ -94,17 +127,19 @@ async def embeddings(body: EmbeddingsBody, service: TheService, caller: Caller) 
     return JSONResponse({"object": "list", "data": rows, "model": name, "usage": usage})
 
 
-def _embed(kb: KnowledgeBase, texts: list[str], dimensions: int | None) -> tuple[str, Vectors, int]:
+def _length(embedder: Embedder) -> int:
+    """The length of an embedder's vectors."""
+    return embedder.dimension or len(embedder.embed_query("test"))
+
+
+def _embed(kb: KnowledgeBase, texts: list[str]) -> tuple[str, Vectors, int]:
     """The embedder's name, the vectors of the texts as passages, and an estimate of their tokens.
 
     OpenAI's call does not say whether a text is a question. All are embedded as passages, so that the vectors of two
     calls can be compared.
     """
     embedder = kb.embedder()
-    length = embedder.dimension or len(embedder.embed_query("test"))
-    if dimensions not in (None, length):
-        raise invalid("dimensions", f"{embedder.name!r} makes vectors of {length} numbers: leave dimensions out")
-    vectors = np.empty((len(texts), length), dtype=np.float32)
+    vectors = np.empty((len(texts), _length(embedder)), dtype=np.float32)
     tokens = 0
     for batch in embed_in_batches(embedder, enumerate(texts), lambda item: item[1]):
         if not isinstance(batch, Embedded):
