@@ -18,11 +18,10 @@ from hypothesis import strategies as st
 from mcp import Client, MCPError, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 
-from callers import Callers
 from citekite.errors import SettingsError
-from citekite.serve.app import create_app
+from citekite.serve.keys import KeyStore
 from citekite.serve.mcp.tools import LONGEST_TEXT, lines_of
-from citekite.serve.principal import Principal
+from citekite.serve.principal import SCOPES
 from citekite.settings import Settings
 from commands import command, environment
 from scripted_endpoint import ScriptedEndpoint
@@ -31,11 +30,6 @@ from stored import BIRDS, knowledge_base, write
 
 LION = {"lions.md": "# Lions\n\nThe lion sleeps all day.\n"}
 QUESTION = "Which tail does the red kite have?"
-CALLERS = {
-    "birds-only": Principal("birds-only", "read", ("citekite",)),
-    "lions-only": Principal("lions-only", "read", ("lions",)),
-    "writer": Principal("writer", "write"),
-}
 Mode = Literal["auto", "legacy"]
 
 
@@ -64,9 +58,7 @@ def address(folder: Path, endpoint: ScriptedEndpoint) -> Iterator[str]:
     settings = Settings(
         uri=str(folder / "served.db"), embedder="static", base_url=endpoint.base_url, model="chat", retry_seconds=0
     )
-    app = create_app(settings)
-    app.add_middleware(Callers, callers=CALLERS)
-    with serving(settings, app) as address:
+    with serving(settings) as address:
         yield address
 
 
@@ -183,10 +175,9 @@ def test_over_http(address: str, check: Callable[[Client], Awaitable[None]], mod
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
-def test_over_stdio(folder: Path, mode: Mode) -> None:
+def test_over_stdio(folder: Path) -> None:
     async def run() -> None:
-        async with over_stdio(folder, mode=mode) as client:
+        async with over_stdio(folder) as client:
             await walk_through(client)
             await meet_failures(client)
 
@@ -233,22 +224,31 @@ def test_before_the_first_sync_every_tool_says_how_to_begin(tmp_path: Path) -> N
             assert "citekite sync" in text_of(result)
 
 
-def test_a_key_for_one_collection_reaches_no_other(address: str) -> None:
-    own = call(address, "search", {"question": "Who sleeps?"}, "lions-only")
-    assert "The lion sleeps" in text_of(own)
-    for arguments in ({"collection": "citekite"}, {"collection": "no_such_one"}):
-        result = call(address, "search", {"question": QUESTION, **arguments}, "lions-only")
-        assert result.is_error
-        assert "not for the collection" in text_of(result)
+def test_a_key_for_one_collection_reaches_no_other(address: str, folder: Path) -> None:
     owl = values_of(call(address, "list_documents", {"query": "owl"}))["documents"][0]
+    keys = KeyStore(folder / "served.db.serve")
+    _, key = keys.create("lions", "admin", collections=["lions"])
+    try:
+        own = call(address, "search", {"question": "Who sleeps?"}, key)
+        others = [
+            call(address, "search", {"question": QUESTION, "collection": collection}, key)
+            for collection in ("citekite", "no_such_one")
+        ]
 
-    async def read() -> None:
-        async with over_http(address, "lions-only") as client:
-            assert [one.name for one in (await client.list_resources()).resources] == ["Lions"]
-            with pytest.raises(MCPError):
-                await client.read_resource(f"citekite://documents/{owl['id']}")
+        async def read() -> None:
+            async with over_http(address, key) as client:
+                assert [one.name for one in (await client.list_resources()).resources] == ["Lions"]
+                with pytest.raises(MCPError):
+                    await client.read_resource(f"citekite://documents/{owl['id']}")
 
-    asyncio.run(read())
+        asyncio.run(read())
+        assert httpx2.post(f"{address}/mcp", json={}).status_code == 401
+    finally:
+        keys.path.unlink()
+    assert "The lion sleeps" in text_of(own)
+    for other in others:
+        assert other.is_error
+        assert "not for the collection" in text_of(other)
 
 
 def test_there_are_no_sessions_that_another_key_could_use(address: str) -> None:
@@ -265,29 +265,34 @@ def test_there_are_no_sessions_that_another_key_could_use(address: str) -> None:
 
 
 def test_sync_is_there_where_it_is_allowed_for_those_who_may(folder: Path, tmp_path: Path) -> None:
-    settings = Settings(uri=str(tmp_path / "own.db"), embedder="static", mcp_sync=True)
-    app = create_app(settings)
-    app.add_middleware(Callers, callers=CALLERS)
     sources = {"sources": [str(folder / "more")]}
+    keys = KeyStore(tmp_path / "own.db.serve")
+    reader, writer, admin = (keys.create(scope, scope)[1] for scope in SCOPES)
 
     async def names(address: str, key: str) -> list[str]:
         async with over_http(address, key) as client:
             return [tool.name for tool in (await client.list_tools()).tools]
 
-    with serving(settings, app) as address:
-        assert "sync" not in asyncio.run(names(address, "birds-only"))
-        assert "sync" in asyncio.run(names(address, "writer"))
-        reader, writer = (call(address, "sync", sources, key) for key in ("birds-only", "writer"))
-        assert reader.is_error
-        assert "needs 'write'" in text_of(reader)
-        assert writer.is_error
-        assert "needs 'admin'" in text_of(writer)
-        done = call(address, "sync", sources)
-        assert (values_of(done)["new"], "1 new" in text_of(done)) == (1, True)
-        assert "hisses" in text_of(call(address, "search", {"question": "What does the swan do?"}))
-        missing = call(address, "sync", {"sources": [str(folder / "not-there")]})
-        assert missing.is_error
-        assert "not-there" in text_of(missing)
+    with serving(Settings(uri=str(tmp_path / "own.db"), embedder="static", mcp_sync=True)) as address:
+        assert "sync" not in asyncio.run(names(address, reader))
+        assert "sync" in asyncio.run(names(address, writer))
+        refused = [text_of(call(address, "sync", sources, key)) for key in (reader, writer)]
+        done = call(address, "sync", sources, admin)
+        found = call(address, "search", {"question": "What does the swan do?"}, admin)
+        missing = call(address, "sync", {"sources": [str(folder / "not-there")]}, admin)
+    audit = [json.loads(line) for line in (tmp_path / "own.db.serve" / "audit.jsonl").read_text().splitlines()]
+
+    assert ["needs 'write'" in refused[0], "needs 'admin'" in refused[1]] == [True, True]
+    assert (values_of(done)["new"], "1 new" in text_of(done)) == (1, True)
+    assert "hisses" in text_of(found)
+    assert missing.is_error
+    assert "not-there" in text_of(missing)
+    assert [(line["name"], line["action"], line["outcome"]) for line in audit] == [
+        ("read", "mcp sync", "AccessDenied"),
+        ("write", "mcp sync", "AccessDenied"),
+        ("admin", "mcp sync", "done"),
+        ("admin", "mcp sync", "SourceError"),
+    ]
 
 
 def test_several_clients_use_a_database_at_the_same_time(folder: Path) -> None:
@@ -336,11 +341,10 @@ def test_a_client_that_leaves_stops_the_model_in_the_earlier_protocol_too(addres
     assert slow.closed_early.wait(2)
 
 
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
-def test_a_cancelled_call_stops_the_model_over_stdio(folder: Path, slow: ScriptedEndpoint, mode: Mode) -> None:
+def test_a_cancelled_call_stops_the_model_over_stdio(folder: Path, slow: ScriptedEndpoint) -> None:
     async def run() -> None:
         model = ("--embedder", "static", "--base-url", slow.base_url, "--model", "chat")
-        async with over_stdio(folder, *model, mode=mode) as client:
+        async with over_stdio(folder, *model, mode="legacy") as client:
             (await asking(client, slow)).cancel()
             assert await asyncio.to_thread(slow.closed_early.wait, 2)
 

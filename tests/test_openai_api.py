@@ -23,11 +23,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai import AsyncOpenAI, OpenAI
 
-from callers import Callers
-from citekite.serve.app import create_app
+from citekite.serve.keys import KeyStore
 from citekite.serve.openai_api.bodies import ChatBody, Message
 from citekite.serve.openai_api.completion import HEADING, sources, without_sources
-from citekite.serve.principal import Principal
 from citekite.settings import Settings
 from citekite.types import Answer, Chunk, Citation, Hit
 from scripted_endpoint import Fault, ScriptedEndpoint
@@ -38,10 +36,6 @@ DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 TUTORIAL = DATA / "tutorial.md"
 QUESTION = "Which tail does the red kite have?"
 LION = {"lions.md": "# Lions\n\nThe lion sleeps all day.\n"}
-CALLERS = {
-    "birds-only": Principal("birds-only", "read", ("citekite",)),
-    "lions-only": Principal("lions-only", "read", ("lions",)),
-}
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +45,13 @@ def endpoint() -> Iterator[ScriptedEndpoint]:
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory, endpoint: ScriptedEndpoint) -> Iterator[str]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("openai")
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path, endpoint: ScriptedEndpoint) -> Iterator[str]:
     """A server with a chat model and two collections."""
-    folder = tmp_path_factory.mktemp("openai")
     uri = folder / "served.db"
     for collection, files in (("citekite", BIRDS), ("lions", LION)):
         with knowledge_base(uri, collection=collection) as kb:
@@ -61,14 +59,20 @@ def address(tmp_path_factory: pytest.TempPathFactory, endpoint: ScriptedEndpoint
     settings = Settings(
         uri=str(uri), embedder="static", base_url=endpoint.base_url, model="chat", retry_seconds=0, max_streams=4
     )
-    app = create_app(settings)
-    app.add_middleware(Callers, callers=CALLERS)
-    with serving(settings, app) as address:
+    with serving(settings) as address:
         yield f"{address}/v1"
 
 
 def client_of(address: str, key: str = "any") -> OpenAI:
     return OpenAI(api_key=key, base_url=address, timeout=20, max_retries=0)
+
+
+@pytest.fixture
+def keys(folder: Path) -> Iterator[KeyStore]:
+    """The keys of the server, which has none before and after a test."""
+    store = KeyStore(folder / "served.db.serve")
+    yield store
+    store.path.unlink()
 
 
 @pytest.fixture(scope="module")
@@ -201,8 +205,12 @@ def test_an_unknown_collection_is_a_model_that_is_not_found(client: OpenAI) -> N
         assert (caught.value.type, caught.value.code) == ("UnknownCollection", "model_not_found")
 
 
-def test_a_key_for_one_collection_reaches_no_other(address: str) -> None:
-    with client_of(address, "birds-only") as birds, client_of(address, "lions-only") as lions:
+def test_a_key_for_one_collection_reaches_no_other(address: str, keys: KeyStore) -> None:
+    (_, for_birds), (_, for_lions) = (keys.create(name, "admin", collections=[name]) for name in ("citekite", "lions"))
+    with client_of(address, for_birds) as birds, client_of(address, for_lions) as lions:
+        with pytest.raises(openai.AuthenticationError) as unknown, client_of(address, "sk-wrong") as wrong:
+            wrong.models.list()
+        assert (unknown.value.type, unknown.value.code) == ("KeyRequired", "invalid_api_key")
         assert [model.id for model in birds.models.list()] == ["citekite"]
         assert lions.chat.completions.create(model="gpt-4.1", messages=user("Who sleeps?")).model == "lions"
         for ask in (

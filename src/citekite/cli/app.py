@@ -45,10 +45,9 @@ for command in (sync.sync, ask.ask, ask.search, ask.chat):
     app.command()(command)
 for command in (inspect.documents, inspect.status, sync.remove, sync.reindex):
     app.command(rich_help_panel="Collection")(command)
-app.command(rich_help_panel="Serve")(serve.serve)
-app.add_typer(keys_app, name="keys", rich_help_panel="Serve")
 for command in (serve.serve, mcp.mcp):
     app.command(rich_help_panel="Serve")(command)
+app.add_typer(keys_app, name="keys", rich_help_panel="Serve")
 eval_app.command()(tune.questions)
 app.add_typer(eval_app, name="eval", rich_help_panel="Quality")
 app.command(rich_help_panel="Quality")(tune.tune)

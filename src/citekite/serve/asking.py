@@ -6,7 +6,6 @@ from typing import Annotated
 
 from fastapi import Depends, Query, Request
 
-from citekite.serve.principal import Principal
 from citekite.serve.principal import Principal, caller_of
 from citekite.serve.service import Service
 
@@ -17,9 +16,6 @@ def _service(request: Request) -> Service:
 
 
 def _caller(request: Request) -> Principal:
-    # Set by the guard; without it the request fails rather than being anyone's.
-    principal: Principal = request.state.principal
-    return principal
     return caller_of(request)
 
 

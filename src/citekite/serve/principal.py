@@ -44,6 +44,6 @@ OWNER = Principal("local", "admin")
 
 
 def caller_of(request: Request) -> Principal:
-    """Who sent a request, as the access check found out; without one, its owner."""
-    principal: Principal = getattr(request.state, "principal", OWNER)
+    """Who sent a request, as the guard found out; without it the request fails rather than being anyone's."""
+    principal: Principal = request.state.principal
     return principal

@@ -35,6 +35,9 @@ class ServedLibrary:
     def opened(self, caller: Principal, collection: str | None) -> Iterator[KnowledgeBase]:
         yield self._service.knowledge_base(caller, collection)
 
+    def record(self, caller: Principal, action: str, target: str, outcome: str) -> None:
+        self._service.audit.record(caller, action, target, outcome)
+
 
 def make_manager(service: Service) -> StreamableHTTPSessionManager:
     """What answers at `/mcp` while its `run()` is entered.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,6 +19,11 @@ class Input(BaseModel):
     collection: str | None = Field(
         None, pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,199}$", description="The collection; leave it out for the usual one."
     )
+
+    @property
+    def targets(self) -> Sequence[str]:
+        """What a tool that writes is told to read."""
+        return ()
 
 
 class SearchInput(Input):
@@ -70,3 +76,7 @@ class SyncInput(Input):
         min_length=1, max_length=100, description="Files, folders or zip archives of the server's machine, or URLs."
     )
     prune: bool = Field(False, description="Delete documents that are no longer there below these sources.")
+
+    @property
+    def targets(self) -> Sequence[str]:
+        return self.sources

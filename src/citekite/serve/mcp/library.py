@@ -26,3 +26,7 @@ class Library(Protocol):
     def opened(self, caller: Principal, collection: str | None) -> AbstractContextManager[KnowledgeBase]:
         """A collection as this caller may see it, by default that of the settings; raises `AccessDenied`."""
         ...
+
+    def record(self, caller: Principal, action: str, target: str, outcome: str) -> None:
+        """Note who changed what, and how it ended."""
+        ...

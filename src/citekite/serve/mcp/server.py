@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from citekite import __version__
 from citekite.errors import AccessDenied, CitekiteError, SettingsError, UnknownDocument
 from citekite.knowledge_base import KnowledgeBase
-from citekite.serve.mcp.inputs import Input, SyncInput
+from citekite.serve.mcp.inputs import Input
 from citekite.serve.mcp.library import Library
 from citekite.serve.mcp.resources import TEMPLATE, list_resources, read_resource
 from citekite.serve.mcp.tools import TOOLS, Result, Tool
@@ -106,13 +106,29 @@ def _listed(tool: Tool) -> types.Tool:
 
 
 async def _call(tool: Tool, library: Library, caller: Principal, arguments: dict[str, Any]) -> Result:
-    """Run a tool in a thread; a cancelled call is told to stop there."""
+    """What a tool returns for arguments that are checked first; a write is recorded, however it ends."""
     try:
         asked = tool.takes.model_validate(arguments)
     except ValidationError as error:
         places = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'arguments'}: {one['msg']}" for one in error.errors())
         raise SettingsError(f"{tool.name} cannot be called so: {places}") from None
-    _require(tool, library, caller, asked)
+    if not tool.writes:
+        return await _run(tool, library, caller, asked)
+    outcome = "stopped"
+    try:
+        _require(tool, library, caller, asked)
+        result = await _run(tool, library, caller, asked)
+        outcome = "done"
+    except CitekiteError as error:
+        outcome = type(error).__name__
+        raise
+    finally:
+        library.record(caller, f"mcp {tool.name}", ", ".join(asked.targets), outcome)
+    return result
+
+
+async def _run(tool: Tool, library: Library, caller: Principal, asked: Input) -> Result:
+    """What a tool returns, run in a thread; a cancelled call is told to stop there."""
     stopped = threading.Event()
 
     def run() -> Result:
@@ -131,7 +147,7 @@ def _require(tool: Tool, library: Library, caller: Principal, asked: Input) -> N
     if tool.writes and not library.may_sync:
         raise AccessDenied(f"{tool.name} is not allowed over MCP here: the setting mcp_sync (--mcp-sync) allows it")
     caller.require(tool.scope)
-    if isinstance(asked, SyncInput) and not all(s.startswith(("http://", "https://")) for s in asked.sources):
+    if not all(target.startswith(("http://", "https://")) for target in asked.targets):
         caller.require("admin")  # it reads any file that the server may read
 
 

@@ -42,6 +42,9 @@ class LocalLibrary:
             _wait_for_database(kb)
             yield kb
 
+    def record(self, caller: Principal, action: str, target: str, outcome: str) -> None:
+        """Nothing: the database is the user's own, as with the other commands."""
+
 
 def _wait_for_database(kb: KnowledgeBase) -> None:
     """Return when the database is open; raises `DatabaseLocked` where another process does not let go of it."""
