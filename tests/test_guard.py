@@ -125,7 +125,9 @@ def stranger() -> dict[str, str]:
 
 
 def problem_of(reply: httpx2.Response) -> tuple[int, str]:
-    """Status and title of an error, which has to be problem details."""
+    """Status and title of an error, which has to be problem details, or of OpenAI's form under its paths."""
+    if reply.request.url.path.startswith("/v1/"):
+        return reply.status_code, reply.json()["error"]["type"]
     assert reply.headers["content-type"] == "application/problem+json"
     body = reply.json()
     assert body["status"] == reply.status_code
