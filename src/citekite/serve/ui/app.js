@@ -7,7 +7,7 @@ import { keyAction, neighbour } from "./keys.js";
 import { recall, remember } from "./memory.js";
 import { createSession, createStore, plain } from "./session.js";
 import { asMarkdown, copy } from "./share.js";
-import { cited, initial, passages, reduce, running, sentencesEnd, shownTurn, suggestions } from "./state.js";
+import { cited, initial, isRunning, passages, reduce, running, sentencesEnd, shownTurn, suggestions } from "./state.js";
 import { html, render, useEffect, useLayoutEffect, useRef, useState } from "./view.js";
 
 const THEME = "citekite.theme";
@@ -110,11 +110,9 @@ function createActions({ api, store, session }) {
   return actions;
 }
 
-function App({ api, store, actions }) {
-  const [, redraw] = useState(0);
-  useEffect(() => store.subscribe(() => redraw((count) => count + 1)), []);
+function App({ api, store, actions, keeps }) {
   const { state } = store;
-  useEffect(() => remember(state.turns), [state.turns]);
+  useEffect(() => keeps && remember(state.turns), [state.turns]);
   useEffect(() => {
     if (!state.storeProblem) return undefined;
     const timer = setInterval(actions.refresh, STORE_DOWN_MS);
@@ -189,7 +187,7 @@ function Asking({ state, actions, api, dispatch }) {
       <${Speech} turn=${state.turns[state.turns.length - 1]} />
       <${Composer} ...${{ state, actions, api, busy }} />
     </div>
-    ${turn && html`<${Later} file="./evidence.js" name="Evidence" ...${{ turn, state, actions, api }} />`}`;
+    ${turn && (turn.hits.length > 0 || isRunning(turn)) && html`<${Later} file="./evidence.js" name="Evidence" ...${{ turn, state, actions, api }} />`}`;
 }
 
 function Start({ state, actions }) {
@@ -278,7 +276,16 @@ async function start() {
   const actions = createActions({ api, store, session });
   addEventListener("hashchange", () => actions.set({ route: routeOf(location.hash), preview: null }));
   addEventListener("keydown", actions.key);
-  render(html`<${App} ...${{ api, store, actions }} />`, document.getElementById("app"));
+  let due = false;
+  const draw = () => {
+    due = false;
+    render(html`<${App} ...${{ api, store, actions }} keeps=${!demo} />`, document.getElementById("app"));
+  };
+  store.subscribe(() => {
+    if (!due) queueMicrotask(draw);
+    due = true;
+  });
+  draw();
   await actions.boot();
   load("./turn.js");
   load("./evidence.js");

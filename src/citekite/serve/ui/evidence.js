@@ -48,7 +48,7 @@ function Card({ hit, number, cited, turn, open, toggle, debug, actions, api }) {
       <span class="number">${number}</span>
       <span class="names"><span class="title">${hit.title || shortName(hit.source)}</span><span class="muted">${where}</span></span>
     </button>
-    <p class=${`passage${open ? "" : " clamp"}`}>${marked(hit.text.trimStart(), shift(marks, hit.text), open)}</p>
+    <p class=${`passage${open ? "" : " clamp"}`}>${marked(hit.text, marks, open)}</p>
     ${citation && !citation.verified && html`<p class="note doubt">A quote of the answer does not stand in this passage.</p>`}
     ${debug && html`<${Scores} hit=${hit} />`}
     <div class="card-tools">
@@ -89,16 +89,13 @@ function quoteMarks(hit, citation) {
   return [{ start, end: toUtf16(hit.text, citation.end - hit.start), name: "quote" }];
 }
 
-const shift = (marks, text) => {
-  const by = text.length - text.trimStart().length;
-  return marks.map((mark) => ({ ...mark, start: Math.max(0, mark.start - by), end: mark.end - by }));
-};
-
-/** A text with its marks; closed, it begins a little before the first mark, so that three lines show it. */
-function marked(text, marks, whole = true) {
-  const first = marks[0]?.start ?? 0;
-  const from = whole || first < 90 ? 0 : text.lastIndexOf(" ", first - 50) + 1;
-  return [from > 0 ? "… " : "", ...pieces(text, marks, from).map(piece)];
+/** A text with its marks; closed, it begins below its heading and a little before the first mark: three lines show it. */
+function marked(text, marks, whole) {
+  const heading = /^\s*(#{1,6} [^\n]*\n\s*)*/.exec(text)?.[0].length ?? 0;
+  const first = marks[0]?.start ?? heading;
+  if (whole) return pieces(text.trimEnd(), marks).map(piece);
+  const from = first - heading < 90 ? Math.min(first, heading) : text.lastIndexOf(" ", first - 50) + 1;
+  return [from > heading ? "… " : "", ...pieces(text, marks, from).map(piece)];
 }
 
 const piece = ({ text, names }) => {

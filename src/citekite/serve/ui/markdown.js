@@ -32,7 +32,13 @@ export function settled(text) {
 }
 
 const blocks = (tokens, cite) => tokens.map((token) => block(token, cite));
-const inlines = (tokens, cite) => (tokens ?? []).map((token) => inline(token, cite));
+// A marker stands close to its sentence, and on its line (a word joiner), wherever the model put spaces.
+const inlines = (tokens, cite) =>
+  (tokens ?? []).map((token, index) =>
+    token.type === "text" && tokens[index + 1]?.type === "citation"
+      ? `${decoded(token.text).trimEnd()}\u2060`
+      : inline(token, cite),
+  );
 
 function block(token, cite) {
   switch (token.type) {

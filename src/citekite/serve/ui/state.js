@@ -159,7 +159,7 @@ export function suggestions(documents, count = 3) {
   const asking = titles.filter((title) => /\?$|^(how|what|why|where|when|which|who|can|does|is)\b/i.test(title));
   const others = titles.filter((title) => !asking.includes(title));
   const spread = [...Array(count).keys()].map((at) => others[Math.floor((at * others.length) / count)]).filter(Boolean);
-  return [...asking.map((title) => title.replace(/\?*$/, "?")), ...new Set(spread.map(asQuestion))].slice(0, count);
+  return [...asking, ...[...new Set(spread)].map(asQuestion)].slice(0, count);
 }
 
-const asQuestion = (title) => `What is said about ${title}?`;
+const asQuestion = (title) => `What is said about ${title.replace(/^about /i, "")}?`;

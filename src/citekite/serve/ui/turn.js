@@ -18,7 +18,6 @@ export function Turn({ turn, state, actions, last }) {
     ${refused && html`<${Refusal} ...${{ turn, actions, last }} />`}
     ${text && (!refused || cited(turn).length > 0) && html`<div class="answer">
       ${markdown(text, marker, isRunning(turn))}
-      ${turn.phase === "writing" && html`<span class="caret" aria-hidden="true"></span>`}
     </div>`}
     <${Remarks} turn=${turn} />
     <${Ending} ...${{ turn, actions }} />
@@ -92,8 +91,10 @@ function Refusal({ turn, actions, last }) {
 /** What the server remarks on the answer, and which of its sentences are not supported by what they cite. */
 function Remarks({ turn }) {
   if (!turn.answer) return null;
-  const weak = turn.answer.claims.filter((claim) => claim.verdict !== "supported");
   const doubtful = turn.answer.unverified_quotes;
+  const weak = turn.answer.claims.filter(
+    (claim) => claim.verdict !== "supported" && !doubtful.some((quote) => claim.text.includes(quote)),
+  );
   const notes = turn.answer.notes;
   if (!weak.length && !doubtful.length && !notes.length) return null;
   return html`<div class="remarks">
@@ -102,8 +103,8 @@ function Remarks({ turn }) {
       <p>${doubtful.length === 1 ? "This quote does" : "These quotes do"} not stand in the cited passages:</p>
       <ul>${doubtful.map((quote) => html`<li><q class="doubtful">${quote}</q></li>`)}</ul>
     </div>`}
-    ${weak.length > 0 && html`<details class="note"><summary>${weak.length} of ${turn.answer.claims.length} sentences
-      ${weak.length === 1 ? "is" : "are"} not fully supported by the sources</summary>
+    ${weak.length > 0 && html`<details class="note"><summary>${`${weak.length} of ${turn.answer.claims.length} sentences
+      ${weak.length === 1 ? "is" : "are"} not fully supported by the sources`}</summary>
       <ul>${weak.map((claim) => html`<li>${claim.text.replace(/\s*\[\d+\]/g, "")} <span class="muted">${claim.reason}</span></li>`)}</ul>
     </details>`}
   </div>`;
