@@ -60,7 +60,7 @@ def reply(messages: Messages) -> str:
             f"They differ in **where** the files lie.\n\n- Milvus Lite keeps a folder whose name ends in `.db` "
             f"{number('whose name ends in `.db`')}.\n- A standalone server keeps everything below a `volumes` folder "
             f"next to its Docker Compose file{number('below a `volumes` folder')}.\n\nThe simplest way "
-            f"from Lite to a server is to load the documents into the server{number('load the documents into the server')}."
+            f"from Lite to a server is to load the documents into the server{number('into the server. If')}."
         )
     return (
         f"Milvus has two kinds of data, and they go to different places{number('two kinds of data')}.\n\n"

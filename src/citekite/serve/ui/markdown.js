@@ -35,7 +35,7 @@ const blocks = (tokens, cite) => tokens.map((token) => block(token, cite));
 // A marker stands close to its sentence, and on its line (a word joiner), wherever the model put spaces.
 const inlines = (tokens, cite) =>
   (tokens ?? []).map((token, index) =>
-    token.type === "text" && tokens[index + 1]?.type === "citation"
+    token.type === "text" && tokens[index + 1]?.type === "citation" && cite(tokens[index + 1].number)
       ? `${decoded(token.text).trimEnd()}\u2060`
       : inline(token, cite),
   );
