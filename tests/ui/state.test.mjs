@@ -108,9 +108,12 @@ test("to ask again takes the place of the answer and of its pin", () => {
   assert.equal(again.pinned, null);
 });
 
-test("forget leaves no turn", () => {
-  const state = reduce(play(asked(), recording.streams.answered), { type: "forget" });
+test("forget leaves no turn, and can be taken back until the next question", () => {
+  const before = play(asked(), recording.streams.answered);
+  const state = reduce(before, { type: "forget" });
   assert.deepEqual([state.turns, state.shown, state.pinned], [[], null, null]);
+  assert.deepEqual(reduce(state, { type: "unforget" }).turns, before.turns);
+  assert.deepEqual(asked(state).forgotten, []);
 });
 
 test("the server is told the answered turns before the question, and nothing of refused ones", () => {

@@ -56,18 +56,11 @@ function createActions({ api, store, session }) {
       set({ said });
       speaking = setTimeout(() => set({ said: "" }), 4000);
     },
-    async boot() {
-      try {
-        set({ me: await api.get("me") });
-      } catch (error) {
-        if (error.status === 401) return set({ dialog: "key" });
-      }
-      return actions.refresh();
-    },
-    /** What the collection holds now; also how the page learns that the store is back. */
+    /** Who asks and what the collection holds now; also how the page learns that the server or its store is back. */
     async refresh() {
       const { collection } = store.state;
       try {
+        if (!store.state.me) set({ me: await api.get("me") });
         dispatch({ type: "status", status: await api.get("status", { collection }) });
         set({ documents: (await api.get("documents", { collection, limit: 200 })).documents });
       } catch (error) {
@@ -93,9 +86,9 @@ function createActions({ api, store, session }) {
     else if (name === "help") set({ dialog: "help" });
     else if (name === "escape") {
       if (state.preview) set({ preview: null });
-      else if (state.pinned || state.sheet) actions.close();
       else if (running(state)) session.stop();
-      else return false;
+      else if (state.pinned || state.sheet) actions.close();
+      else document.activeElement?.blur?.(); // out of the text field, so that letters are keys again
     } else if (!turn || state.route !== "#/") return false;
     else if (name === "copy") copy(asMarkdown(turn)).then((done) => actions.say(done ? "Copied with sources" : "Copying is not allowed here"));
     else {
@@ -196,6 +189,8 @@ function Start({ state, actions }) {
     <p class="hello">Ask your documents</p>
     <p class="muted">Answers come with citations that open at the very words in their document.</p>
     <ul class="questions">${questions.map((question) => html`<li><button type="button" onClick=${() => actions.ask(question)}>${question}</button></li>`)}</ul>
+    ${state.forgotten.length > 0 && html`<p class="muted">The conversation is forgotten.
+      <button type="button" class="quiet" onClick=${() => actions.dispatch({ type: "unforget" })}>Bring it back</button></p>`}
   </section>`;
 }
 
@@ -205,7 +200,7 @@ function Speech({ turn }) {
   const [sentence, setSentence] = useState("");
   useEffect(() => {
     if (!turn) return;
-    if (said.current.id !== turn.id) said.current = { id: turn.id, end: turn.phase === "searching" ? 0 : turn.text.length };
+    if (said.current.id !== turn.id + turn.at) said.current = { id: turn.id + turn.at, end: turn.phase === "searching" ? 0 : turn.text.length };
     const end = sentencesEnd(turn.text, said.current.end, turn.phase === "done");
     if (end > said.current.end) {
       setSentence(turn.text.slice(said.current.end, end).replace(/\[(\d+)\]/g, " source $1 "));
@@ -286,9 +281,9 @@ async function start() {
     due = true;
   });
   draw();
-  await actions.boot();
-  load("./turn.js");
-  load("./evidence.js");
+  await actions.refresh();
+  // Not needed for the first paint, but for the first answer; a failure shows where they are used.
+  for (const file of ["./turn.js", "./evidence.js"]) load(file).catch(() => {});
   if (demo) return demo.play({ store, session, actions });
   const question = parameters.get("q");
   if (question && store.state.me) {

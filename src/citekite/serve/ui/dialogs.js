@@ -29,9 +29,9 @@ function KeyDialog({ actions, api }) {
     event.preventDefault();
     api.setKey(value.trim(), keep);
     try {
-      await api.get("me");
+      actions.set({ me: await api.get("me") });
       close();
-      actions.boot();
+      actions.refresh();
     } catch (error) {
       setProblem(error.message);
     }

@@ -8,7 +8,11 @@ const MOST_CHARACTERS = 1_500_000;
 
 /** The turns as they are kept: the last ones that fit; what still runs counts as stopped. */
 export function kept(turns) {
-  let last = turns.slice(-MOST_TURNS).map((turn) => (isRunning(turn) ? { ...turn, phase: "stopped" } : turn));
+  let last = turns.slice(-MOST_TURNS).map((turn) => ({
+    ...turn,
+    phase: isRunning(turn) ? "stopped" : turn.phase,
+    hits: turn.answer ? [] : turn.hits, // the answer has them
+  }));
   let text = JSON.stringify(last);
   while (last.length && text.length > MOST_CHARACTERS) {
     last = last.slice(1);
@@ -29,7 +33,9 @@ export function remember(turns, storage = localStorage) {
 export function recall(storage = localStorage) {
   try {
     const turns = JSON.parse(storage.getItem(CHAT) ?? "[]");
-    return Array.isArray(turns) ? turns.filter((turn) => turn?.id && typeof turn.question === "string") : [];
+    return turns
+      .filter((turn) => turn?.id && typeof turn.question === "string")
+      .map((turn) => ({ ...turn, hits: turn.answer?.hits ?? turn.hits }));
   } catch {
     return [];
   }

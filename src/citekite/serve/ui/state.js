@@ -17,6 +17,7 @@ export const initial = Object.freeze({
   debug: false,
   dialog: null, // "key" or "help"
   turns: [],
+  forgotten: [], // the turns of the last "forget", until the page is left
   shown: null, // the turn whose passages the pane has; null: the last
   pinned: null, // {turn, number}: the passage that is open in its document
   sheet: false, // narrow screens: the pane is open
@@ -41,7 +42,7 @@ export function reduce(state, action) {
     case "collection":
       return { ...state, collection: action.name, status: null, documents: [], filter: { sources: [] } };
     case "ask":
-      return { ...state, turns: [...state.turns, begun(action)], shown: null, pinned: null, sheet: false };
+      return { ...state, turns: [...state.turns, begun(action)], forgotten: [], shown: null, pinned: null, sheet: false };
     case "ask again":
       return { ...change(state, action.id, (turn) => begun({ ...turn, ...action })), shown: action.id, pinned: null };
     case "events":
@@ -59,7 +60,9 @@ export function reduce(state, action) {
     case "close":
       return { ...state, pinned: null, sheet: false };
     case "forget":
-      return { ...state, turns: [], shown: null, pinned: null, sheet: false };
+      return { ...state, turns: [], forgotten: state.turns, shown: null, pinned: null, sheet: false };
+    case "unforget":
+      return { ...state, turns: [...state.forgotten, ...state.turns], forgotten: [] };
     default:
       throw new Error(`no such action: ${action.type}`);
   }

@@ -5,20 +5,23 @@ import { markdown } from "./markdown.js";
 import { askLink, asMarkdown, copy, download } from "./share.js";
 import { place } from "./spans.js";
 import { citationOf, cited, isRunning } from "./state.js";
-import { html, useEffect, useState } from "./view.js";
+import { html, useEffect, useMemo, useState } from "./view.js";
 
 export function Turn({ turn, state, actions, last }) {
-  const marker = (number) => (turn.hits[number - 1] ? html`<${Marker} ...${{ number, turn, state, actions }} />` : null);
   const refused = turn.answer?.outcome === "no_evidence";
+  const open = state.pinned?.turn === turn.id ? state.pinned.number : null;
   const text = refused ? turn.text.replace(/^The documents may not answer this question\.[^\n]*\n+/, "") : turn.text;
+  // Other answers are not read anew while one comes.
+  const body = useMemo(() => {
+    const marker = (number) => turn.hits[number - 1] ? html`<${Marker} ...${{ number, turn, open: number === open, actions }} />` : null;
+    return markdown(text, marker, isRunning(turn));
+  }, [text, turn.phase, turn.hits, turn.answer, open]);
   return html`<article class=${`turn ${turn.phase}`} aria-labelledby=${`q-${turn.id}`} data-turn=${turn.id}>
     <h2 class="question" id=${`q-${turn.id}`}>${turn.question}</h2>
     <${Progress} turn=${turn} actions=${actions} />
     <${Steps} turn=${turn} />
     ${refused && html`<${Refusal} ...${{ turn, actions, last }} />`}
-    ${text && (!refused || cited(turn).length > 0) && html`<div class="answer">
-      ${markdown(text, marker, isRunning(turn))}
-    </div>`}
+    ${text && (!refused || cited(turn).length > 0) && html`<div class="answer">${body}</div>`}
     <${Remarks} turn=${turn} />
     <${Ending} ...${{ turn, actions }} />
     ${!isRunning(turn) && html`<${Tools} ...${{ turn, actions }} />`}
@@ -26,10 +29,9 @@ export function Turn({ turn, state, actions, last }) {
 }
 
 /** A citation: hover or focus shows the words, a click opens them in their document. */
-function Marker({ number, turn, state, actions }) {
+function Marker({ number, turn, open, actions }) {
   const citation = citationOf(turn, number);
   const hit = turn.hits[number - 1];
-  const open = state.pinned?.turn === turn.id && state.pinned.number === number;
   const doubtful = citation && !citation.verified;
   const show = (event) => actions.preview({ number, hit, citation, at: event.currentTarget });
   const hide = () => actions.preview(null);
