@@ -19,7 +19,7 @@ from served import serving
 from stored import BIRDS, knowledge_base, write
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: the page is not tested in a browser")
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
 expect.set_options(timeout=20_000)  # the first answer imports what it needs, on a machine that may be busy
 
@@ -351,6 +351,33 @@ def test_the_scope_chip_narrows_what_is_searched(visit: Open) -> None:
     assert set(page.locator(".card .title").all_inner_texts()) == {"Owls"}
 
 
+def test_a_server_with_keys_asks_for_one_and_then_answers(visit: Open, seen: Seen) -> None:
+    def guard(route: Route) -> None:
+        if route.request.headers.get("authorization") == "Bearer ck_right":
+            return route.continue_()
+        body = {"title": "KeyRequired", "status": 401, "detail": "This key is not known.", "type": "about:blank"}
+        return route.fulfill(status=401, content_type="application/problem+json", body=json.dumps(body))
+
+    page = visit()
+    expect(page.locator(".questions button")).to_have_count(3)
+    page.route("**/api/v1/**", guard)
+    page.reload()
+    page.get_by_label("Key", exact=True).fill("ck_wrong")
+    page.get_by_role("button", name="Use this key").click()
+    expect(page.get_by_role("dialog")).to_contain_text("This key is not known.")
+    page.get_by_label("Key", exact=True).fill("ck_right")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    answered(page)
+    assert page.evaluate("[localStorage.getItem('citekite.key'), sessionStorage.getItem('citekite.key')]") == [
+        None,
+        "ck_right",
+    ]
+    page.unroute_all(behavior="wait")
+    assert all("401" in complaint for complaint in seen.complaints)
+    seen.complaints.clear()
+
+
 # The keyboard
 
 
@@ -572,8 +599,9 @@ def test_a_printed_page_shows_the_sources_and_no_buttons(visit: Open) -> None:
     page.emulate_media(media="print")
     expect(page.locator(".composer")).to_be_hidden()
     expect(page.locator(".tools")).to_be_hidden()
-    expect(page.locator(".evidence .card").first).to_be_visible()
-    expect(page.locator(".folded .card").first).to_be_visible()
+    expect(page.locator(".printed li")).to_have_count(3)
+    expect(page.locator(".printed li").first).to_be_visible()
+    expect(page.locator(".printed")).to_contain_text("They go to different places.")
 
 
 def test_nothing_moves_for_those_who_want_it_so(visit: Open) -> None:

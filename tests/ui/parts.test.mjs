@@ -181,6 +181,25 @@ test("half-written Markdown can be drawn at every length, and closed emphasis do
   assert.equal(settled("See [a li"), "See ");
 });
 
+test("Markdown that nests without end is drawn, in bounded depth and time", () => {
+  const hostile = {
+    quotes: `${"> ".repeat(3000)}a`,
+    fewer: `${"> ".repeat(200)}a`,
+    emphasis: "*a **b ".repeat(2000),
+    brackets: "[".repeat(5000),
+    links: "[a](".repeat(2000),
+    lists: [...Array(60).keys()].map((depth) => `${" ".repeat(depth * 2)}- a`).join("\n"),
+    markers: "[1]".repeat(5000),
+    long: "a ".repeat(100_000),
+  };
+  const depth = (node) => (Array.isArray(node) ? Math.max(0, ...node.map(depth)) : node?.props ? 1 + depth(node.props.children) : 0);
+  for (const [name, text] of Object.entries(hostile)) {
+    const began = performance.now();
+    assert.ok(depth(markdown(text, cite, true)) < 80, name);
+    assert.ok(performance.now() - began < 5000, name);
+  }
+});
+
 // Spans
 
 test("code points become UTF-16 units", () => {

@@ -15,9 +15,17 @@ const citation = {
 };
 const marked = new Marked({ extensions: [citation], tokenizer: { def: () => undefined } });
 
+const LONGEST = 100_000; // characters; an answer is far shorter
+const DEEPEST = 24; // nested quotes, lists and emphasis; beyond, they are text
+
 /** Elements of a text that may still be coming; `cite(number)` gives the element of a marker, or null for plain text. */
 export function markdown(text, cite = (number) => null, coming = false) {
-  return blocks(marked.lexer(coming ? settled(text) : text), cite);
+  try {
+    if (text.length <= LONGEST) return blocks(marked.lexer(coming ? settled(text) : text), { cite, depth: 0 });
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error; // too deeply nested to be read
+  }
+  return [html`<p>${text}</p>`];
 }
 
 /** A half-written text with its open emphasis closed, so that asterisks do not flash up before their end comes. */
@@ -31,61 +39,69 @@ export function settled(text) {
   return ended;
 }
 
-const blocks = (tokens, cite) => tokens.map((token) => block(token, cite));
-// A marker stands close to its sentence, and on its line (a word joiner), wherever the model put spaces.
-const inlines = (tokens, cite) =>
-  (tokens ?? []).map((token, index) =>
-    token.type === "text" && tokens[index + 1]?.type === "citation" && cite(tokens[index + 1].number)
-      ? `${decoded(token.text).trimEnd()}\u2060`
-      : inline(token, cite),
-  );
+const raw = (tokens) => tokens.map((token) => token.raw);
+const deeper = (at) => ({ ...at, depth: at.depth + 1 });
 
-function block(token, cite) {
+function blocks(tokens, at) {
+  return at.depth > DEEPEST ? raw(tokens) : tokens.map((token) => block(token, deeper(at)));
+}
+
+// A marker stands close to its sentence, and on its line (a word joiner), wherever the model put spaces.
+function inlines(tokens = [], at) {
+  if (at.depth > DEEPEST) return raw(tokens);
+  return tokens.map((token, index) => {
+    const next = tokens[index + 1];
+    if (token.type !== "text" || next?.type !== "citation" || !at.cite(next.number)) return inline(token, deeper(at));
+    return `${decoded(token.text).trimEnd()}\u2060`;
+  });
+}
+
+function block(token, at) {
   switch (token.type) {
     case "space":
     case "def":
       return null;
     case "heading":
       return token.depth < 3
-        ? html`<h3>${inlines(token.tokens, cite)}</h3>`
-        : html`<h4>${inlines(token.tokens, cite)}</h4>`;
+        ? html`<h3>${inlines(token.tokens, at)}</h3>`
+        : html`<h4>${inlines(token.tokens, at)}</h4>`;
     case "paragraph":
-      return html`<p>${inlines(token.tokens, cite)}</p>`;
+      return html`<p>${inlines(token.tokens, at)}</p>`;
     case "code":
       return html`<pre tabindex="0"><code>${token.text}</code></pre>`;
     case "blockquote":
-      return html`<blockquote>${blocks(token.tokens, cite)}</blockquote>`;
+      return html`<blockquote>${blocks(token.tokens, at)}</blockquote>`;
     case "hr":
       return html`<hr />`;
     case "list": {
-      const items = token.items.map((item) => html`<li>${blocks(item.tokens, cite)}</li>`);
+      const items = token.items.map((item) => html`<li>${blocks(item.tokens, at)}</li>`);
       return token.ordered ? html`<ol start=${token.start || 1}>${items}</ol>` : html`<ul>${items}</ul>`;
     }
     case "table":
-      return table(token, cite);
+      return table(token, at);
     default:
-      return inline(token, cite);
+      return inline(token, at);
   }
 }
 
-function table(token, cite) {
-  const cells = (row, Tag) => row.map((cell) => html`<${Tag}>${inlines(cell.tokens, cite)}</${Tag}>`);
+function table(token, at) {
+  const cells = (row, Tag) => row.map((cell) => html`<${Tag}>${inlines(cell.tokens, at)}</${Tag}>`);
   return html`<div class="table" tabindex="0"><table>
     <thead><tr>${cells(token.header, "th")}</tr></thead>
     <tbody>${token.rows.map((row) => html`<tr>${cells(row, "td")}</tr>`)}</tbody>
   </table></div>`;
 }
 
-function inline(token, cite) {
+function inline(token, at) {
   switch (token.type) {
     case "citation":
-      return cite(token.number) ?? token.raw;
+      return at.cite(token.number) ?? token.raw;
     case "strong":
-      return html`<strong>${inlines(token.tokens, cite)}</strong>`;
+      return html`<strong>${inlines(token.tokens, at)}</strong>`;
     case "em":
-      return html`<em>${inlines(token.tokens, cite)}</em>`;
+      return html`<em>${inlines(token.tokens, at)}</em>`;
     case "del":
-      return html`<del>${inlines(token.tokens, cite)}</del>`;
+      return html`<del>${inlines(token.tokens, at)}</del>`;
     case "codespan":
       return html`<code>${token.text}</code>`;
     case "br":
@@ -93,13 +109,13 @@ function inline(token, cite) {
     case "checkbox":
       return token.checked ? "☑ " : "☐ ";
     case "link":
-      return link(token.href, inlines(token.tokens, cite));
+      return link(token.href, inlines(token.tokens, at));
     case "image":
       return link(token.href, `[image: ${token.text || token.href}]`);
     case "html":
       return token.raw;
     default:
-      return token.tokens ? inlines(token.tokens, cite) : decoded(token.text ?? token.raw);
+      return token.tokens ? inlines(token.tokens, at) : decoded(token.text ?? token.raw);
   }
 }
 

@@ -3,7 +3,7 @@
 import { icon } from "./icons.js";
 import { markdown } from "./markdown.js";
 import { askLink, asMarkdown, copy, download } from "./share.js";
-import { place } from "./spans.js";
+import { path, place } from "./spans.js";
 import { citationOf, cited, isRunning } from "./state.js";
 import { html, useEffect, useMemo, useState } from "./view.js";
 
@@ -25,7 +25,17 @@ export function Turn({ turn, state, actions, last }) {
     <${Remarks} turn=${turn} />
     <${Ending} ...${{ turn, actions }} />
     ${!isRunning(turn) && html`<${Tools} ...${{ turn, actions }} />`}
+    <${Printed} turn=${turn} />
   </article>`;
+}
+
+/** The sources on paper, where nothing can be opened. */
+function Printed({ turn }) {
+  return html`<ol class="printed">${cited(turn).map((number) => {
+    const one = citationOf(turn, number) ?? turn.hits[number - 1];
+    return one && html`<li><span>[${number}]</span>
+      <span>${[one.title, path(one), place(one), one.source].filter(Boolean).join(", ")}<br /><q>${(one.quote ?? one.text).trim()}</q></span></li>`;
+  })}</ol>`;
 }
 
 /** A citation: hover or focus shows the words, a click opens them in their document. */
@@ -59,11 +69,12 @@ function Progress({ turn, actions }) {
   </ol>`;
 }
 
-const STEP = { plan: "Planned", search: "Searched", assess: "Assessed", stop: "Enough" };
+const STEP = { plan: "Planned", search: "Searched", assess: "Missing", stop: "Ended" };
 
 function Steps({ turn }) {
   if (!turn.steps.length) return null;
-  const lines = turn.steps.map((step) => html`<li>
+  const telling = turn.steps.filter((step) => step.kind !== "assess" || step.text);
+  const lines = telling.map((step) => html`<li>
     <span class="kind">${STEP[step.kind] ?? step.kind}</span>
     <span>${step.text}${step.text && step.queries.length ? " " : ""}${step.queries.map((query) => html`<q>${query}</q> `)}
       ${step.kind === "search" && html`<span class="muted">${step.new} new</span>`}</span>
