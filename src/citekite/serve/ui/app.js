@@ -79,7 +79,7 @@ function createActions({ api, store, session }) {
     /** @type {HTMLElement | null} */ (document.querySelector(`[data-turn="${turn}"] .mark[data-number="${number}"]`));
 
   /** Do what a key asks for; false where there is nothing to do. */
-  function act({ name, number }) {
+  function act({ name, number = 0 }) {
     const { state } = store;
     const turn = shownTurn(state);
     if (name === "focus") document.querySelector("textarea")?.focus();
@@ -88,7 +88,7 @@ function createActions({ api, store, session }) {
       if (state.preview) set({ preview: null });
       else if (running(state)) session.stop();
       else if (state.pinned || state.sheet) actions.close();
-      else document.activeElement?.blur?.(); // out of the text field, so that letters are keys again
+      else /** @type {HTMLElement} */ (document.activeElement).blur(); // out of the text field, so that letters are keys again
     } else if (!turn || state.route !== "#/") return false;
     else if (name === "copy") copy(asMarkdown(turn)).then((done) => actions.say(done ? "Copied with sources" : "Copying is not allowed here"));
     else {

@@ -72,7 +72,7 @@ function Scope({ state, actions, api, close }) {
     if (event.key === "Escape") {
       event.stopPropagation();
       close();
-      document.querySelector(".composer .chip")?.focus();
+      /** @type {HTMLElement} */ (document.querySelector(".composer .chip")).focus();
     }
   }}>
     <div class="scope-head">
