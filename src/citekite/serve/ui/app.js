@@ -153,7 +153,7 @@ function Header({ state, actions }) {
       <span class=${`dot ${storeProblem ? "down" : status || empty ? "up" : ""}`}></span>
       ${storeProblem
         ? html`<span class="down" title=${storeProblem.detail}>${storeProblem.status ? "Store unavailable" : "Server unreachable"}</span>`
-        : html`<a href="#/documents"><span class="collection">${status?.collection ?? state.collection ?? state.me?.collection ?? ""}</span>
+        : html`<a href="#/documents"><span class="collection">${status?.collection ?? state.collection ?? state.me?.collection ?? "Documents"}</span>
             <span class="muted">${status ? `${count.toLocaleString("en")} ${count === 1 ? "document" : "documents"}` : empty ? "empty" : ""}</span></a>`}
     </p>
     ${state.turns.length > 0 && state.route === "#/" && html`<button type="button" class="tool" title="Forget this conversation" aria-label="Forget this conversation" onClick=${actions.forget}>${icon("forget")}</button>`}
