@@ -41,6 +41,7 @@ export async function demo(name) {
     if (path === "status" && wanted.status) throw wanted.status;
     if (path === "me") return { name: "local", scope: "admin", collection: "handbook", model: wanted.model ?? "recorded", version: "" };
     if (path === "status") return { collection: "handbook", documents: documents.length, chunks: 97 };
+    if (path === "collections") return { default: "handbook", collections: [{ name: "handbook", documents: documents.length, chunks: 97 }] };
     if (path === "documents") return { total: documents.length, documents };
     const found = recording.documents.find((one) => path === `documents/${one.id}`);
     if (!found) throw problem("UnknownDocument", 404, `No document has the id or source ${path}.`);
