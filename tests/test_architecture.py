@@ -22,7 +22,7 @@ MOST_FUNCTION_LINES = 50
 
 # From the bottom up. A module imports from its own layer and those below; the first prefix that fits names its layer.
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("what flows", ("access", "errors", "events", "render", "reports", "types", "wellformed")),
+    ("what flows", ("access", "errors", "events", "parse", "render", "reports", "types", "wellformed")),
     ("agreements", ("cancel", "ports", "providers", "retry", "settings", "timing", "tokens")),
     (
         "pure stages",
@@ -68,7 +68,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "store",
         ),
     ),
-    ("facade", ("knowledge_base",)),
+    ("facade", ("knowledge_base", "remote")),
     ("checks", ("doctor", "evaluate")),
     ("entry points", ("serve", "cli", "__main__")),
 )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from citekite.errors import CitekiteError
     from citekite.events import Cited, Delta, Done, Event, Failed, Retrieved
     from citekite.knowledge_base import KnowledgeBase
+    from citekite.remote import RemoteKnowledgeBase
     from citekite.reports import SyncPlan, SyncReport
     from citekite.retrieve.filter import Filter
     from citekite.settings import Settings, load_settings
@@ -29,6 +30,7 @@ _HOMES = {
     "CitekiteError": "errors",
     "Filter": "retrieve.filter",
     "KnowledgeBase": "knowledge_base",
+    "RemoteKnowledgeBase": "remote",
     "Settings": "settings",
     "load_settings": "settings",
     **dict.fromkeys(("Cited", "Delta", "Done", "Event", "Failed", "Retrieved"), "events"),
@@ -50,6 +52,7 @@ __all__ = [
     "Filter",
     "Hit",
     "KnowledgeBase",
+    "RemoteKnowledgeBase",
     "Retrieved",
     "Settings",
     "Step",

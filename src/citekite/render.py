@@ -18,7 +18,7 @@ def hit_json(hit: Hit) -> dict[str, Any]:
         "document_id": hit.chunk.document_id,
         **asdict(hit.chunk),
         "legs": {n: asdict(leg) for n, leg in hit.legs.items()},
-        "also": [_place_json(other, other.start, other.end, other.line) for other in hit.others],
+        "also": [{"chunk_id": other.id, **asdict(other)} for other in hit.others],
     }
 
 
@@ -83,6 +83,7 @@ def retrieval_json(found: Retrieval) -> dict[str, Any]:
         "queries": list(found.queries),
         "notes": list(found.notes),
         "seconds": dict(found.seconds),
+        "usage": asdict(found.usage),
     }
 
 

@@ -1,4 +1,4 @@
-"""The one retry policy for requests to a model endpoint: which delay, how long, and what is said in the end."""
+"""The one retry policy for requests to a model endpoint or a citekite server: which delay, how long, what is said."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from citekite import cancel
-from citekite.errors import EndpointError
+from citekite.errors import CitekiteError
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ class Transient(Exception):
     """
 
     def __init__(
-        self, error: EndpointError, advice: str, *, retry_after: float | None = None, budget: float = math.inf
+        self, error: CitekiteError, advice: str, *, retry_after: float | None = None, budget: float = math.inf
     ) -> None:
         super().__init__(str(error))
         self.error = error
@@ -88,7 +88,7 @@ def _delay(attempt: int, asked: float | None) -> float:
     return random.uniform(ceiling / 2, ceiling)
 
 
-def _given_up(fault: Transient, attempts: int, elapsed: float) -> EndpointError:
+def _given_up(fault: Transient, attempts: int, elapsed: float) -> CitekiteError:
     times = "once" if attempts == 1 else f"{attempts} times in {elapsed:.0f} s"
     asked = f"; it wants {fault.retry_after:.0f} s of pause" if fault.retry_after else ""
     return type(fault.error)(f"{fault.error} (asked {times}{asked}). {fault.advice}")

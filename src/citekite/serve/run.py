@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from citekite import __version__
+from citekite.errors import SettingsError, UnknownCollection
+from citekite.serve.principal import OWNER
+from citekite.serve.service import Service
 from citekite.settings import Settings
+from citekite.store.address import RunningServer, announce, withdraw
+from citekite.store.embedded import database_path, is_embedded
 
 if TYPE_CHECKING:
-    from socket import socket
-
     import uvicorn
-
-    from citekite.serve.service import Service
 
 # What runs may take so long to end by itself when the server is told to stop; then it is cancelled. Docker kills a
 # container 10 s after it was told.
@@ -25,7 +31,7 @@ CUT_SECONDS = 8
 def run(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM; then accept nothing more, and let what runs end, or cancel it.
 
-    Raises `SettingsError` for an address that others reach while there is no key.
+    Raises `SettingsError` for an address that cannot be listened on, or that others reach while there is no key.
     """
     import uvicorn
 
@@ -36,11 +42,14 @@ def run(settings: Settings) -> None:
 
     check_address(settings, KeyStore(home_of(settings)))
     app = create_app(settings)
-    config = uvicorn.Config(
-        app, host=settings.host, port=settings.port, log_level="info", timeout_graceful_shutdown=CUT_SECONDS
-    )
-    with suppress(KeyboardInterrupt):  # uvicorn hands the signal on when it has shut down
-        graceful_server(config, app.state.service).run()
+    service: Service = app.state.service
+    with _stoppable(), _listening(settings) as listener:
+        url = address_of(settings.host, listener.getsockname()[1])
+        line = f"citekite serves {_library(service)} at {url}/ ({_terms(service)}); Ctrl-C stops it"
+        with _announced(settings, url, service.local_token):
+            print(line, flush=True)
+            config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=CUT_SECONDS)
+            graceful_server(config, service).run([listener])
 
 
 def graceful_server(config: uvicorn.Config, service: Service) -> uvicorn.Server:
@@ -48,9 +57,87 @@ def graceful_server(config: uvicorn.Config, service: Service) -> uvicorn.Server:
     import uvicorn
 
     class Server(uvicorn.Server):
-        async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             closing = asyncio.ensure_future(service.workers.close(GRACE_SECONDS))
             await super().shutdown(sockets)
             await closing
 
     return Server(config)
+
+
+def address_of(host: str, port: int) -> str:
+    """The address at which this machine reaches a server that listens on a host.
+
+    >>> address_of("0.0.0.0", 8080), address_of("::1", 80)
+    ('http://127.0.0.1:8080', 'http://[::1]:80')
+    """
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let SIGINT and SIGTERM end what is inside in order, which is no failure.
+
+    uvicorn hands the signal on when it has shut down, and SIGTERM would end the process on the spot.
+    """
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with suppress(KeyboardInterrupt):
+            yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _listening(settings: Settings) -> Iterator[socket.socket]:
+    """A socket that listens already: whoever reads the address may connect, and waits until the app is up."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]
+        raise SettingsError(
+            f"{settings.host}:{settings.port} cannot be listened on ({reason}): "
+            "choose another --port (0 takes a free one) or --host"
+        ) from None
+    with listener:
+        yield listener
+
+
+@contextmanager
+def _announced(settings: Settings, url: str, token: str) -> Iterator[None]:
+    """The address and a token of the server beside the embedded database, for the other commands on it."""
+    if not is_embedded(settings.uri):
+        yield
+        return
+    database = database_path(settings.uri)
+    server = RunningServer(url, token, os.getpid(), __version__)
+    announce(server, database)
+    try:
+        yield
+    finally:
+        withdraw(server, database)
+
+
+def _library(service: Service) -> str:
+    """What is served, which also opens the database: that it is locked or damaged shows before anyone connects."""
+    name = service.settings.collection
+    try:
+        count = service.knowledge_base(OWNER).status().documents
+    except UnknownCollection:
+        return f"the collection {name!r}, which is empty so far,"
+    return f"the collection {name!r} with {count:,} document{'s' * (count != 1)}"
+
+
+def _terms(service: Service) -> str:
+    """Who may come, and who writes the answers."""
+    from citekite.answer.generate import make_generator
+
+    generator = make_generator(service.settings)
+    keys = "every request needs a key" if service.keys_required else "no key is needed"
+    return f"{keys}; {generator.model if generator else 'no chat model'}"

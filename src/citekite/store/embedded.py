@@ -10,12 +10,15 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from citekite.errors import DatabaseLocked, DatabaseOutdated, DatabaseReadOnly, SettingsError, StoreError
+from citekite.store.address import read_address
 
 # Milvus Lite runs one server per database in a process, shared by all clients of it; it must outlive the last one.
 _holders: Counter[Path] = Counter()
 _guard = threading.Lock()
 # Opening takes a while, in which no other thread may open or close the same database.
 _opening: defaultdict[Path, threading.RLock] = defaultdict(threading.RLock)
+
+UNKNOWN = "unknown process"
 
 
 def is_embedded(uri: str) -> bool:
@@ -54,16 +57,27 @@ def check(path: Path) -> None:
             f"the folder {path.parent} cannot be made: {error.strerror}; choose another --uri"
         ) from None
     if holder := lock_holder(path):
-        raise DatabaseLocked(
-            f"{path} is open in another process ({holder}). An embedded database can be open in one process at a time: "
-            "wait for it or stop it, or use a Milvus server (--uri http://host:19530)"
-        )
+        raise DatabaseLocked(_locked(path, holder))
     target = path if path.exists() else path.parent
     if not os.access(target, os.W_OK | os.X_OK) or _read_only_mount(target):
         raise DatabaseReadOnly(
             f"{target} cannot be written, and the embedded database needs to even for reading: "
             "mend the permissions, or copy the database to a folder of your own and use --uri"
         )
+
+
+def _locked(path: Path, holder: str) -> str:
+    one = "An embedded database can be open in one process at a time"
+    server = read_address(path)
+    if server is None or holder not in (f"process {server.pid}", UNKNOWN):
+        return (
+            f"{path} is open in another process ({holder}). {one}: "
+            "wait for it or stop it, or use a Milvus server (--uri http://host:19530)"
+        )
+    return (
+        f"{path} is open in {server}. {one}: search, ask, chat, sync, documents, status and remove go through that "
+        f"server; for anything else stop it (kill {server.pid}), run the command, and start `citekite serve` again"
+    )
 
 
 def _read_only_mount(path: Path) -> bool:
@@ -94,9 +108,9 @@ def _process_of(inode: int) -> str:
     try:
         locks = Path("/proc/locks").read_text()
     except OSError:
-        return "unknown process"
+        return UNKNOWN
     found = re.search(rf"FLOCK\s+\S+\s+\S+\s+(\d+)\s+\S+:{inode}\s", locks)
-    return f"process {found.group(1)}" if found else "unknown process"
+    return f"process {found.group(1)}" if found else UNKNOWN
 
 
 def opening(path: Path) -> threading.RLock:
