@@ -13,6 +13,8 @@ from citekite.settings import Settings, without_password
 
 if TYPE_CHECKING:
     from citekite.knowledge_base import KnowledgeBase
+    from citekite.remote import RemoteKnowledgeBase
+    from citekite.store.address import RunningServer
 
 MIN_FREE_BYTES = 500_000_000
 # A probe gives up soon: it asks whether something answers now.
@@ -32,9 +34,15 @@ class Check:
 def examine(settings: Settings) -> Iterator[Check]:
     """The checks, in the order in which a question meets what they check."""
     from citekite.knowledge_base import KnowledgeBase
+    from citekite.remote.beside import running_server
 
     quick = settings.model_copy(update={"retry_seconds": 0.0, "timeout": min(settings.timeout, PROBE_SECONDS)})
     yield _disk(settings)
+    if server := running_server(settings.uri):
+        yield from _served(server, quick)
+        yield from _reranker(quick)
+        yield _model(quick)
+        return
     with KnowledgeBase(settings=quick) as kb:
         yield from _database(kb)
         yield _embedder(kb)
@@ -53,7 +61,7 @@ def _disk(settings: Settings) -> Check:
     return Check("disk", "ok", message)
 
 
-def _database(kb: KnowledgeBase) -> Iterator[Check]:
+def _database(kb: KnowledgeBase | RemoteKnowledgeBase) -> Iterator[Check]:
     uri = without_password(kb.settings.uri)
     try:
         status = kb.status()
@@ -68,6 +76,18 @@ def _database(kb: KnowledgeBase) -> Iterator[Check]:
         chunks = f"{status.chunks:,} chunk{'s' * (status.chunks != 1)}"
         yield Check("database", "ok", f"{uri} ({status.server})")
         yield Check("collection", "ok", f"{status.collection}: {chunks}, {status.embedder}")
+
+
+def _served(server: RunningServer, settings: Settings) -> Iterator[Check]:
+    """Database, collection and embedder as the server that has the database open sees them."""
+    from citekite.remote import RemoteKnowledgeBase
+
+    yield Check("server", "ok", f"{server} has {settings.uri} open; search, ask and sync go through it")
+    with RemoteKnowledgeBase(server.url, server.token, settings.collection, settings=settings, same_machine=True) as kb:
+        checks = list(_database(kb))
+    yield from checks
+    if all(check.state == "ok" for check in checks):
+        yield Check("embedder", "note", "not checked: it is the server's")
 
 
 def _embedder(kb: KnowledgeBase) -> Check:

@@ -10,8 +10,9 @@ import typer
 
 from citekite.cli import show
 from citekite.cli.filters import takes_filter
-from citekite.cli.options import ANSWER, CHAT, DEEP, EMBED, ENDPOINT, RETRIEVE, STORE, takes_settings
-from citekite.errors import EndpointError, SettingsError, status_of
+from citekite.cli.options import ANSWER, CHAT, DEEP, EMBED, ENDPOINT, RETRIEVE, SERVER, STORE, takes_settings
+from citekite.cli.target import open_knowledge_base
+from citekite.errors import CitekiteError, EndpointError, ServerError, SettingsError, status_of
 from citekite.events import Delta, Done, Failed, Retrieved
 from citekite.render import answer_json, hit_json
 from citekite.retrieve.filter import Filter
@@ -27,7 +28,7 @@ Question = Annotated[str, typer.Argument(metavar="QUESTION", help="The question,
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@takes_settings(*RETRIEVE, *EMBED, *CHAT, *ENDPOINT, *STORE)
+@takes_settings(*RETRIEVE, *EMBED, *CHAT, *ENDPOINT, *STORE, *SERVER)
 @takes_filter
 def search(
     arguments: dict[str, Any],
@@ -37,11 +38,9 @@ def search(
     format: Annotated[str, typer.Option("--format", help="text, json, or pairs: [[text, distance], ...].")] = "text",
 ) -> None:
     """Show the passages that answer a question best."""
-    from citekite.knowledge_base import KnowledgeBase
-
     if format not in ("text", "json", "pairs"):
         raise SettingsError(f"--format cannot be {format!r}: it is text, json or pairs")
-    with KnowledgeBase(**arguments) as kb:
+    with open_knowledge_base(arguments) as kb:
         found = kb.retrieve(question, filter=filter)
     hits = found.hits
     for note in found.notes:
@@ -56,7 +55,7 @@ def search(
         print("\n".join(map(show.show_hit, hits)).rstrip())
 
 
-@takes_settings(*ANSWER, *DEEP, *RETRIEVE, *EMBED, *CHAT, *ENDPOINT, *STORE)
+@takes_settings(*ANSWER, *DEEP, *RETRIEVE, *EMBED, *CHAT, *ENDPOINT, *STORE, *SERVER)
 @takes_filter
 def ask(
     arguments: dict[str, Any],
@@ -66,9 +65,7 @@ def ask(
     as_json: AsJson = False,
 ) -> None:
     """Answer a question from the documents, with citations."""
-    from citekite.knowledge_base import KnowledgeBase
-
-    with KnowledgeBase(**arguments) as kb:
+    with open_knowledge_base(arguments) as kb:
         events = kb.ask_stream(question, filter=filter, deep=deep)
         if as_json:
             _print_json(question, events)
@@ -76,20 +73,18 @@ def ask(
             _print_stream(events)
 
 
-@takes_settings(*ANSWER, *RETRIEVE, *EMBED, *CHAT, *ENDPOINT, *STORE)
+@takes_settings(*ANSWER, *RETRIEVE, *EMBED, *CHAT, *ENDPOINT, *STORE, *SERVER)
 @takes_filter
 def chat(arguments: dict[str, Any], filter: Filter) -> None:
     """Ask one question after the other; a follow-up may refer to what was said before. An empty line ends it."""
-    from citekite.knowledge_base import KnowledgeBase
-
     history: list[Turn] = []
-    failure: EndpointError | None = None
-    with KnowledgeBase(**arguments) as kb:
-        kb.collection()  # where there is none, that is said before the first question
+    failure: CitekiteError | None = None
+    with open_knowledge_base(arguments) as kb:
+        kb.count()  # where there is none, that is said before the first question
         while question := _next_question():
             try:
                 answer = _print_stream(kb.ask_stream(question, filter=filter, history=history))
-            except EndpointError as error:
+            except (EndpointError, ServerError) as error:
                 failure = error  # the conversation is worth more than one reply: the next question may get its answer
                 print(f"citekite: {error}", file=sys.stderr)
             else:

@@ -27,6 +27,7 @@ from citekite.cli.options import (
 )
 from citekite.cli.progress import reporting
 from citekite.cli.show import bold, counted, dim
+from citekite.cli.target import require_no_server
 from citekite.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ def run(
         raise SettingsError("--judge judges answers, and --no-answers asks for none: leave one of them out")
     questions = read_dataset(dataset, split=split)
     settings = load_settings(arguments).settings
+    if not questions.corpus:
+        require_no_server(settings, arguments, "eval run")
     judging = make_generator(settings.model_copy(update={"model": judge})) if judge else None
     with (
         reporting(quiet=quiet) as report,
@@ -139,6 +142,8 @@ def compare(
         import_matplotlib()
     compared = configurations(changes, arguments)
     questions = read_dataset(dataset, split=split)
+    if not questions.corpus:
+        require_no_server(compared[0].settings, arguments, "eval compare")
     with (
         reporting(quiet=quiet) as report,
         _indexes(questions, compared[0].settings, index_folder, report) as indexes,

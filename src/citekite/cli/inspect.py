@@ -26,20 +26,19 @@ from citekite.cli.options import (
     takes_settings,
 )
 from citekite.cli.show import bold, counted, dim, near
+from citekite.cli.target import open_knowledge_base
 from citekite.errors import STATUS, CitekiteError
 from citekite.wellformed import printable
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@takes_settings(*STORE)
+@takes_settings(*STORE, *SERVER)
 def documents(arguments: dict[str, Any], as_json: AsJson = False) -> None:
     """List the documents of the collection."""
     from dataclasses import asdict
 
-    from citekite.knowledge_base import KnowledgeBase
-
-    with KnowledgeBase(**arguments) as kb:
+    with open_knowledge_base(arguments) as kb:
         found = kb.documents()
     if as_json:
         print(json.dumps([asdict(document) for document in found], ensure_ascii=False, indent=2))
@@ -49,14 +48,12 @@ def documents(arguments: dict[str, Any], as_json: AsJson = False) -> None:
     print(counted(len(found), "document"))
 
 
-@takes_settings(*STORE)
+@takes_settings(*STORE, *SERVER)
 def status(arguments: dict[str, Any], as_json: AsJson = False) -> None:
     """Show what the collection holds and how it was made."""
     from dataclasses import asdict
 
-    from citekite.knowledge_base import KnowledgeBase
-
-    with KnowledgeBase(**arguments) as kb:
+    with open_knowledge_base(arguments) as kb:
         found = kb.status()
     if as_json:
         print(json.dumps(asdict(found), ensure_ascii=False, indent=2))

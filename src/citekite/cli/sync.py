@@ -11,9 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
-from citekite.cli.options import BATCH, CHAT, CONTEXT, EMBED, ENDPOINT, LOAD, PRICE, STORE, takes_settings
+from citekite.cli.options import BATCH, CHAT, CONTEXT, EMBED, ENDPOINT, LOAD, PRICE, SERVER, STORE, takes_settings
 from citekite.cli.progress import reporting
 from citekite.cli.show import counted
+from citekite.cli.target import open_directly, open_knowledge_base
 from citekite.errors import STATUS, SourceError
 from citekite.reports import Failure, SyncPlan, SyncReport
 from citekite.wellformed import printable
@@ -22,7 +23,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@takes_settings(*LOAD, *EMBED, *BATCH, *CONTEXT, *CHAT, *PRICE, *ENDPOINT, *STORE)
+@takes_settings(*LOAD, *EMBED, *BATCH, *CONTEXT, *CHAT, *PRICE, *ENDPOINT, *STORE, *SERVER)
 def sync(
     arguments: dict[str, Any],
     sources: Annotated[
@@ -39,19 +40,12 @@ def sync(
     as_json: AsJson = False,
 ) -> None:
     """Bring the collection to the state of the sources; what did not change costs nothing."""
-    from citekite.knowledge_base import KnowledgeBase
-
-    with KnowledgeBase(**arguments) as kb, reporting(quiet=quiet) as report:
-        if dry_run:
-            plan = kb.plan(*sources, prune=prune, access=access or None, report=report)
-        else:
-            with _stop_on_interrupt() as stopped:
-                try:
-                    done = kb.sync(*sources, prune=prune, access=access or None, report=report, stopped=stopped.is_set)
-                except KeyboardInterrupt:
-                    print("Stopped. What was embedded is stored; the same command goes on from here.", file=sys.stderr)
-                    raise
-    result: SyncPlan | SyncReport = plan if dry_run else done
+    result: SyncPlan | SyncReport
+    if dry_run:
+        with open_directly(arguments, "sync --dry-run") as kb, reporting(quiet=quiet) as report:
+            result = kb.plan(*sources, prune=prune, access=access or None, report=report)
+    else:
+        result = _sync(arguments, sources, prune=prune, access=access or None, quiet=quiet)
     if as_json:
         import json
         from dataclasses import asdict
@@ -67,7 +61,22 @@ def sync(
         raise typer.Exit(STATUS[SourceError].exit_code)
 
 
-@takes_settings(*STORE)
+def _sync(
+    arguments: dict[str, Any], sources: list[str], *, prune: bool, access: list[str] | None, quiet: bool
+) -> SyncReport:
+    with (
+        open_knowledge_base(arguments) as kb,
+        reporting(quiet=quiet) as report,
+        _stop_on_interrupt() as stopped,
+    ):
+        try:
+            return kb.sync(*sources, prune=prune, access=access, report=report, stopped=stopped.is_set)
+        except KeyboardInterrupt:
+            print("Stopped. What was embedded is stored; the same command goes on from here.", file=sys.stderr)
+            raise
+
+
+@takes_settings(*STORE, *SERVER)
 def remove(
     arguments: dict[str, Any],
     sources: Annotated[
@@ -76,9 +85,7 @@ def remove(
     ],
 ) -> None:
     """Delete documents from the collection; the files themselves stay."""
-    from citekite.knowledge_base import KnowledgeBase
-
-    with KnowledgeBase(**arguments) as kb:
+    with open_knowledge_base(arguments) as kb:
         for source in sources:
             print(f"removed {source}: {counted(kb.remove(source), 'chunk')}")
 
@@ -86,9 +93,7 @@ def remove(
 @takes_settings(*EMBED, *BATCH, *ENDPOINT, *STORE)
 def reindex(arguments: dict[str, Any], quiet: Quiet = False) -> None:
     """Embed every chunk anew, with another embedder; the old index serves until the new one is complete."""
-    from citekite.knowledge_base import KnowledgeBase
-
-    with KnowledgeBase(**arguments) as kb, reporting(quiet=quiet) as report:
+    with open_directly(arguments, "reindex") as kb, reporting(quiet=quiet) as report:
         count = kb.reindex(report=report)
     print(f"reindexed {counted(count, 'chunk')}")
 

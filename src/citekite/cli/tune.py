@@ -13,6 +13,7 @@ import typer
 from citekite.cli.options import CHAT, EMBED, ENDPOINT, RETRIEVE, STORE, takes_settings
 from citekite.cli.progress import reporting
 from citekite.cli.show import bold, counted, dim
+from citekite.cli.target import open_directly
 from citekite.errors import SettingsError, status_of
 
 if TYPE_CHECKING:
@@ -45,11 +46,10 @@ def questions(
     from citekite.answer.generate import make_generator
     from citekite.evaluate.dataset import write_questions
     from citekite.evaluate.questions import make_questions
-    from citekite.knowledge_base import KnowledgeBase
 
     if output.exists() and not force:
         raise SettingsError(f"{output} is there already, maybe with your edits: choose another --output, or --force")
-    with KnowledgeBase(**arguments) as kb, reporting(quiet=quiet) as report:
+    with open_directly(arguments, "eval questions") as kb, reporting(quiet=quiet) as report:
         generator = None if headings else make_generator(kb.settings)
         made = make_questions(kb, generator, count=count, unanswerable=unanswerable, seed=seed, report=report)
     try:
@@ -76,13 +76,11 @@ def tune(
     as_json: AsJson = False,
 ) -> None:
     """Choose lexical weight, k and abstention threshold on questions, and record them where they beat the defaults."""
-    from citekite.knowledge_base import KnowledgeBase
-
     if reset == (dataset is not None):
         raise SettingsError(
             "tune needs a file of questions, or --reset alone: `citekite eval questions` makes the file"
         )
-    with KnowledgeBase(**arguments) as kb, reporting(quiet=quiet) as report:
+    with open_directly(arguments, "tune") as kb, reporting(quiet=quiet) as report:
         if dataset is None:
             kb.set_tuned()
             print("The collection uses the defaults again.")
