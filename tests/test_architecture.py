@@ -62,6 +62,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "endpoint_faults",
             "endpoint_network",
             "endpoint_replies",
+            "home",
             "ingest",
             "models",
             "retrieve",

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ Warn = Callable[[str], None]
 class LoadOptions:
     """The settings that finding and loading depend on; sizes in bytes, `timeout` in seconds.
 
+    `uploads` is the folder behind sources of the form `upload://<space>/<name>`, None where there is none.
     `max_archive_ratio` bounds unpacked size over packed size: text packs about 5 to 1 and rarely beyond 20 to 1, a
     bomb about 1,000 to 1.
     """
@@ -35,10 +37,13 @@ class LoadOptions:
     max_archive_ratio: int = 100
     allow_private_urls: bool = False
     timeout: float = 60
+    uploads: Path | None = None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> LoadOptions:
         """The options as the settings have them."""
+        from citekite.home import uploads_of
+
         return cls(
             include=settings.include,
             exclude=settings.exclude,
@@ -47,6 +52,7 @@ class LoadOptions:
             max_archive_bytes=int(settings.max_archive_mb * MEGABYTE),
             allow_private_urls=settings.allow_private_urls,
             timeout=settings.timeout,
+            uploads=uploads_of(settings),
         )
 
 
@@ -54,9 +60,9 @@ class LoadOptions:
 class SourceFile:
     """A file that was found and not read yet.
 
-    `source` is an absolute POSIX path, a URL, or `<archive>!/<member path>`; `name` is the base name, whose suffix
-    gives the format; `content_type` is what a web server said. `read()` raises `DocumentError` when the file is
-    unreadable, empty or too large.
+    `source` is an absolute POSIX path, a URL, `upload://<space>/<name>`, or `<archive>!/<member path>`; `name` is the
+    base name, whose suffix gives the format; `content_type` is what a web server said. `read()` raises `DocumentError`
+    when the file is unreadable, empty or too large.
     """
 
     source: str

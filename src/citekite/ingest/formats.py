@@ -51,6 +51,20 @@ _CONTENT_TYPES: dict[str, Kind] = {
     "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
 }
 
+# How a file is handed out. HTML is text here: no browser shall run what somebody uploaded.
+MEDIA_TYPES: dict[Kind, str] = {
+    "markdown": "text/markdown; charset=utf-8",
+    "csv": "text/csv; charset=utf-8",
+    "jsonl": "application/jsonl",
+    "notebook": "application/x-ipynb+json",
+    "pdf": "application/pdf",
+    "zip": "application/zip",
+    "epub": "application/epub+zip",
+    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+}
+
 # What servers say of a file that they do not know; then its name knows more.
 _VAGUE_TYPES = frozenset({"", "text/plain", "application/octet-stream", "binary/octet-stream", "application/json"})
 
@@ -84,6 +98,11 @@ def suffix_of(name: str) -> str:
     ('.pdf', '', '.index')
     """
     return posixpath.splitext(name)[1].lower()
+
+
+def is_known(name: str) -> bool:
+    """Whether the suffix of a file name stands for one of the formats."""
+    return suffix_of(name) in _SUFFIXES
 
 
 def is_without_text(name: str) -> bool:

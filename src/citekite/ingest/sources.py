@@ -1,4 +1,4 @@
-"""From a source (a file, a folder, a zip archive, a URL) to the files in it.
+"""From a source (a file, a folder, a zip archive, a URL, an upload) to the files in it.
 
 A folder is walked in the order of names. Hidden entries and what `.gitignore` files exclude are passed over, links to
 files are followed, links to folders are not (so that no walk goes round or leaves the folder unawares).
@@ -22,6 +22,7 @@ from citekite.ingest.archive import Archive, too_large
 from citekite.ingest.base import LoadOptions, SourceFile
 from citekite.ingest.fetch import fetch, parse_url
 from citekite.ingest.formats import format_of, is_without_text, suffix_of
+from citekite.ingest.uploads import parse_upload, upload_path
 from citekite.reports import Failure
 
 if TYPE_CHECKING:
@@ -29,24 +30,19 @@ if TYPE_CHECKING:
 
 __all__ = ["LoadOptions", "SourceFile", "find_files", "is_under", "normalise_source"]
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _EVERYTHING = ("**",)
 
 
 def normalise_source(source: str) -> str:
     """The canonical form of a source: a URL as given without its fragment, else the absolute path, links unresolved.
 
-    Raises `SourceError` for a URL that is not http(s) or has a password in it.
+    Raises `SourceError` for a URL that is not http(s) or has a password in it, and for an upload without a plain name.
 
     >>> normalise_source("https://example.com/a?b#c"), normalise_source("/docs/../notes/")
     ('https://example.com/a?b', '/notes')
     """
-    if _URL.match(source):
-        parse_url(source)
-        return source.partition("#")[0]
-    if not source or "\0" in source:
-        raise SourceError(f"{source!r} is not a path or URL")
-    return Path(os.path.abspath(source)).as_posix()  # noqa: PTH100 - Path.resolve() would follow links
+    return _scheme_of(source).normalise(source)
 
 
 def is_under(source: str, root: str) -> bool:
@@ -64,10 +60,17 @@ def find_files(source: str, options: LoadOptions) -> Iterator[SourceFile | Failu
     A file that is named itself is taken whatever its name; `include`, `exclude`, `.gitignore` and hidden names count
     inside folders and archives. Raises `SourceError`, at the first step, when the source itself cannot be read.
     """
-    root = normalise_source(source)
-    if _URL.match(root):
-        yield from _find_fetched(root, options)
-        return
+    scheme = _scheme_of(source)
+    yield from scheme.find(scheme.normalise(source), options)
+
+
+def _normalise_path(source: str) -> str:
+    if not source or "\0" in source:
+        raise SourceError(f"{source!r} is not a path or URL")
+    return Path(os.path.abspath(source)).as_posix()  # noqa: PTH100 - Path.resolve() would follow links
+
+
+def _find_local(root: str, options: LoadOptions) -> Iterator[SourceFile | Failure]:
     path = Path(root)
     try:
         mode = path.stat().st_mode
@@ -79,13 +82,38 @@ def find_files(source: str, options: LoadOptions) -> Iterator[SourceFile | Failu
         yield from _Walk(path, options).files()
     elif not stat.S_ISREG(mode):
         raise SourceError(f"{root!r} is neither a file nor a folder")
-    elif suffix_of(path.name) == ".zip":
-        try:
-            yield from Archive(root, root, options).find_files(_chooser(options))
-        except DocumentError as error:
-            raise SourceError(str(error)) from error
     else:
-        yield _local_file(path, options)
+        yield from _find_file(path, root, options)
+
+
+def _find_file(path: Path, source: str, options: LoadOptions) -> Iterator[SourceFile | Failure]:
+    """A file that is a source itself, or the members of the archive that is one."""
+    if suffix_of(path.name) != ".zip":
+        yield _local_file(path, source, options)
+        return
+    try:
+        yield from Archive(str(path), source, options).find_files(_chooser(options))
+    except DocumentError as error:
+        raise SourceError(str(error)) from error
+
+
+def _normalise_upload(source: str) -> str:
+    parse_upload(source)
+    return source
+
+
+def _find_uploaded(source: str, options: LoadOptions) -> Iterator[SourceFile | Failure]:
+    path = upload_path(source, options.uploads)
+    if not path.is_dir():
+        yield from _find_file(path, source, options)
+        return
+    for name in sorted(entry.name for entry in path.iterdir() if not entry.name.startswith(".")):
+        yield from _find_file(upload_path(f"{source}/{name}", options.uploads), f"{source}/{name}", options)
+
+
+def _normalise_url(source: str) -> str:
+    parse_url(source)
+    return source.partition("#")[0]
 
 
 def _find_fetched(url: str, options: LoadOptions) -> Iterator[SourceFile | Failure]:
@@ -101,14 +129,33 @@ def _find_fetched(url: str, options: LoadOptions) -> Iterator[SourceFile | Failu
     yield SourceFile(url, fetched.name, functools.partial(_not_empty, data), fetched.content_type)
 
 
+@dataclass(frozen=True, slots=True)
+class _Scheme:
+    """One kind of source: its canonical form, and the files in it."""
+
+    normalise: Callable[[str], str]
+    find: Callable[[str, LoadOptions], Iterator[SourceFile | Failure]]
+
+
+_PATH = _Scheme(_normalise_path, _find_local)
+_WEB = _Scheme(_normalise_url, _find_fetched)
+_SCHEMES = {"http": _WEB, "https": _WEB, "upload": _Scheme(_normalise_upload, _find_uploaded)}
+
+
+def _scheme_of(source: str) -> _Scheme:
+    """The kind of a source; an unknown scheme is left to the web's parser, which refuses it in words."""
+    found = _SCHEME.match(source)
+    return _SCHEMES.get(found[1].lower(), _WEB) if found else _PATH
+
+
 def _not_empty(data: bytes) -> bytes:
     if not data:
         raise DocumentError("it is empty")
     return data
 
 
-def _local_file(path: Path, options: LoadOptions) -> SourceFile:
-    return SourceFile(path.as_posix(), path.name, functools.partial(_read, path, options.max_file_bytes))
+def _local_file(path: Path, source: str, options: LoadOptions) -> SourceFile:
+    return SourceFile(source, path.name, functools.partial(_read, path, options.max_file_bytes))
 
 
 def _read(path: Path, limit: int) -> bytes:
@@ -205,7 +252,7 @@ class _Walk:
         elif suffix_of(path.name) == ".zip":
             yield from self._archive(path)
         else:
-            yield _local_file(path, self._options)
+            yield _local_file(path, path.as_posix(), self._options)
 
     def _archive(self, path: Path) -> Iterator[SourceFile | Failure]:
         try:

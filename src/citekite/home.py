@@ -1,0 +1,36 @@
+"""The folder in which a server keeps what is not in Milvus: keys, uploads, jobs, reports, its address."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from citekite.settings import Settings
+from citekite.store.embedded import database_path, is_embedded
+
+
+def home_of(settings: Settings) -> Path:
+    """The folder that `data_dir` names, else `<database>.serve` beside an embedded database or in the working folder.
+
+    It is not made here.
+    """
+    if settings.data_dir:
+        return Path(settings.data_dir).expanduser().resolve()
+    if is_embedded(settings.uri):
+        path = database_path(settings.uri)
+        return path.with_name(f"{path.name}.serve")
+    return Path("citekite.serve").resolve()
+
+
+def uploads_of(settings: Settings) -> Path:
+    """The folder with the files that were uploaded to the collection of these settings."""
+    return home_of(settings) / "uploads" / settings.collection
+
+
+def make_home(settings: Settings) -> Path:
+    """The server's folder, made where it is missing: for its owner alone, and passed over by every sync."""
+    home = home_of(settings)
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    ignore = home / ".gitignore"  # a folder that is synced may hold the database and this beside it
+    if not ignore.exists():
+        ignore.write_text("*\n", encoding="utf-8")
+    return home
