@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from citekite.errors import CollectionExists
 from citekite.models import Models
+from citekite.reports import CollectionStatus
 from citekite.settings import Settings
 
 if TYPE_CHECKING:
-    from citekite.ports import Embedder, Splitter
+    from citekite.access import Grant
+    from citekite.ingest.context_writer import ContextWriter
+    from citekite.ingest.scan import Scan
+    from citekite.ports import Embedder, Reporter, Splitter
     from citekite.store.collection import Collection
     from citekite.store.milvus import MilvusStore
 
@@ -64,6 +71,65 @@ class Connection:
         )
         self._opened = self.store.create(self.settings.collection, record)
         return self._opened
+
+    def create_empty(self) -> None:
+        """Make the collection for the embedder of the settings; raises `CollectionExists`."""
+        with self.lock:
+            if self.find() is not None:
+                raise CollectionExists(f"there is a collection {self.settings.collection!r} already")
+            embedder = self.models.embedder(None)
+            splitter, _ = self.splitter(embedder, None, lambda progress: None)
+            self.create(embedder, len(embedder.embed_query("test")), splitter)
+
+    def drop(self) -> None:
+        """Delete the collection with all that is in it; raises `UnknownCollection`."""
+        with self.lock:
+            self.store.drop(self.settings.collection)
+            self.forget()
+
+    def status(self, collection: Collection) -> CollectionStatus:
+        """What the collection, as a reader sees it, holds and how it was made."""
+        documents = collection.documents()
+        record = collection.reload_record()
+        return CollectionStatus(
+            uri=self.settings.uri,
+            server=self.store.server_version(),
+            collection=self.settings.collection,
+            collections=tuple(self.store.names()),
+            documents=len(documents),
+            chunks=sum(document.chunks for document in documents),
+            embedder=record.embedder,
+            dimension=record.dimension,
+            splitter=record.splitter,
+            contextual=record.contextual,
+            tuned=record.tuned,
+        )
+
+    def splitter(
+        self, embedder: Embedder, collection: Collection | None, report: Reporter
+    ) -> tuple[Splitter, ContextWriter | None]:
+        """The splitter, and what writes contexts for its chunks in a contextual collection."""
+        from citekite.ingest.context_writer import splitter_and_contexts
+
+        generator = self.models.context_model(collection.record if collection else None)
+        return splitter_and_contexts(self.settings, embedder.max_tokens, generator, report)
+
+    def scan(
+        self,
+        sources: Sequence[str | Path],
+        grant: Grant,
+        collection: Collection | None,
+        splitter: Splitter,
+        report: Reporter,
+        **globs: Sequence[str] | None,
+    ) -> Scan:
+        """One pass over the sources; `include` and `exclude` among `globs` take the place of those of the settings."""
+        from citekite.ingest.base import LoadOptions
+        from citekite.ingest.scan import Scan
+
+        given = {name: tuple(patterns) for name, patterns in globs.items() if patterns is not None}
+        options = LoadOptions.from_settings(self.settings.model_copy(update=given))
+        return Scan([str(source) for source in sources], collection, splitter, options, report, grant)
 
     def forget(self) -> None:
         """Open the collection anew at the next use: another one may have taken its name."""

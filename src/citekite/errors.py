@@ -12,6 +12,7 @@
     │   ├── StoreUnreachable    no server answers
     │   ├── StoreDenied         the server refused the token
     │   ├── UnknownCollection   nothing was ever synced under that name
+    │   ├── CollectionExists    there is one of that name already
     │   ├── EmbedderMismatch    the collection was built with another embedder
     │   ├── UnknownDocument     no such document in the collection, or none that this key may see
     │   └── FilterError         a filter that cannot be used
@@ -91,6 +92,10 @@ class StoreDenied(StoreError):
 
 class UnknownCollection(StoreError):
     """There is no collection of that name, or none any more."""
+
+
+class CollectionExists(StoreError):
+    """There is a collection of that name already."""
 
 
 class EmbedderMismatch(StoreError):
@@ -218,6 +223,7 @@ STATUS: dict[type[BaseException], Status] = {
     SourceError: Status(3, 422),
     StoreError: Status(4, 503),
     UnknownCollection: Status(4, 404),
+    CollectionExists: Status(4, 409),
     EmbedderMismatch: Status(4, 409),
     UnknownDocument: Status(4, 404),
     FilterError: Status(2, 400),

@@ -18,9 +18,7 @@ from citekite.settings import Settings, load_settings
 from citekite.types import Answer, Chunk, Hit, Mode, Retrieval, StoredDocument, Turn
 
 if TYPE_CHECKING:
-    from citekite.ingest.context_writer import ContextWriter
-    from citekite.ingest.scan import Scan
-    from citekite.ports import Embedder, Splitter
+    from citekite.ports import Embedder
     from citekite.retrieve.filter import Filter
     from citekite.store.collection import Collection
 
@@ -60,6 +58,8 @@ class KnowledgeBase:
         *sources: str | Path,
         prune: bool = False,
         access: str | Iterable[str] | None = None,
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] | None = None,
         report: Callable[[Progress], None] = _no_report,
         stopped: Callable[[], bool] = _never,
     ) -> SyncReport:
@@ -68,8 +68,8 @@ class KnowledgeBase:
         Unchanged documents cost nothing, a changed one embeds only its new chunks; `prune` deletes documents that left
         the sources. `access` names the groups that may see the documents, () or "everyone" lets all readers; with None
         a document keeps the list it has, and a new one is for everyone. A document that fails is listed in the report,
-        and the rest goes on. `report` is told the progress; when `stopped` returns True the batch in flight is stored
-        and `KeyboardInterrupt` raised.
+        and the rest goes on. `include` and `exclude` are globs in place of those of the settings. `report` is told the
+        progress; when `stopped` returns True the batch in flight is stored and `KeyboardInterrupt` raised.
         """
         from citekite.ingest.sync import sync
 
@@ -77,8 +77,10 @@ class KnowledgeBase:
             self._connection.store.preload()
             collection = self._connection.find()
             embedder = self._embedder(collection)
-            splitter, contexts = self._splitter(embedder, collection, report)
-            scan = self._scan(sources, access, collection, splitter, report)
+            splitter, contexts = self._connection.splitter(embedder, collection, report)
+            grant = Grant.make(access, self._groups)
+            globs = {"include": include, "exclude": exclude}
+            scan = self._connection.scan(sources, grant, collection, splitter, report, **globs)
             try:
                 result = sync(
                     scan,
@@ -108,8 +110,9 @@ class KnowledgeBase:
 
         with self._connection.lock:
             collection = self._connection.find()
-            splitter, contexts = self._splitter(self._embedder(collection), collection, report)
-            scan = self._scan(sources, access, collection, splitter, report)
+            splitter, contexts = self._connection.splitter(self._embedder(collection), collection, report)
+            grant = Grant.make(access, self._groups)
+            scan = self._connection.scan(sources, grant, collection, splitter, report)
             prices = Prices.from_settings(self.settings)
             return plan(scan, prune=prune, prices=prices, contextual=contexts is not None)
 
@@ -219,22 +222,17 @@ class KnowledgeBase:
 
     def status(self) -> CollectionStatus:
         """What the collection holds and how it was made."""
-        collection = self.collection()
-        documents = collection.documents()
-        record = collection.reload_record()
-        return CollectionStatus(
-            uri=self.settings.uri,
-            server=self._connection.store.server_version(),
-            collection=self.settings.collection,
-            collections=tuple(self.collections()),
-            documents=len(documents),
-            chunks=sum(document.chunks for document in documents),
-            embedder=record.embedder,
-            dimension=record.dimension,
-            splitter=record.splitter,
-            contextual=record.contextual,
-            tuned=record.tuned,
-        )
+        return self._connection.status(self.collection())
+
+    def create(self) -> None:
+        """Make the collection, empty, for the embedder of the settings; raises `CollectionExists`."""
+        self._require_everything("making a collection")
+        self._connection.create_empty()
+
+    def drop(self) -> None:
+        """Delete the collection with all that is in it; raises `UnknownCollection`."""
+        self._require_everything("deleting a collection")
+        self._connection.drop()
 
     def check(self) -> None:
         """Raise a `StoreError` where the database cannot be reached; one that no sync has made yet is no fault."""
@@ -334,32 +332,3 @@ class KnowledgeBase:
 
     def _embedder(self, collection: Collection | None) -> Embedder:
         return self._connection.models.embedder(collection.record if collection else None)
-
-    def _splitter(
-        self, embedder: Embedder, collection: Collection | None, report: Callable[[Progress], None]
-    ) -> tuple[Splitter, ContextWriter | None]:
-        """The splitter, and what writes contexts for its chunks in a contextual collection."""
-        from citekite.ingest.context_writer import splitter_and_contexts
-
-        generator = self._connection.models.context_model(collection.record if collection else None)
-        return splitter_and_contexts(self.settings, embedder.max_tokens, generator, report)
-
-    def _scan(
-        self,
-        sources: Sequence[str | Path],
-        access: str | Iterable[str] | None,
-        collection: Collection | None,
-        splitter: Splitter,
-        report: Callable[[Progress], None],
-    ) -> Scan:
-        from citekite.ingest.base import LoadOptions
-        from citekite.ingest.scan import Scan
-
-        return Scan(
-            [str(source) for source in sources],
-            collection,
-            splitter,
-            LoadOptions.from_settings(self.settings),
-            report,
-            Grant.make(access, self._groups),
-        )
