@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 
 from citekite.serve.principal import Principal, caller_of
+from citekite.serve.schemas import COLLECTION
 from citekite.serve.service import Service
 
 
@@ -23,5 +24,5 @@ TheService = Annotated[Service, Depends(_service)]
 Caller = Annotated[Principal, Depends(_caller)]
 CollectionName = Annotated[
     str | None,
-    Query(description="The collection; by default the server's own.", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,199}$"),
+    Query(description="The collection; by default the server's own.", pattern=COLLECTION),
 ]

@@ -11,6 +11,7 @@ from citekite.retrieve.filter import Filter
 from citekite.types import Mode, Turn
 
 LONGEST_QUESTION = 20_000
+COLLECTION = r"^[A-Za-z_][A-Za-z0-9_]{0,199}$"
 
 
 class FilterBody(BaseModel):
@@ -39,7 +40,7 @@ class SearchBody(BaseModel):
     )
 
     question: str = Field(max_length=LONGEST_QUESTION)
-    collection: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,199}$")
+    collection: str | None = Field(None, pattern=COLLECTION)
     k: int | None = Field(None, ge=1, le=100)
     mode: Mode | None = None
     filter: FilterBody = FilterBody()
@@ -62,3 +63,48 @@ class AskBody(SearchBody):
 
     def turns(self) -> list[Turn]:
         return [Turn(turn.question, turn.answer) for turn in self.history]
+
+
+class UrlBody(BaseModel):
+    """A page or file on the web to be taken in."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"url": "https://milvus.io/docs/overview.md"}]},
+    )
+
+    url: str = Field(max_length=4096, pattern=r"^https?://")
+    collection: str | None = Field(None, pattern=COLLECTION)
+    access: list[str] = Field([], max_length=64)
+
+
+class SampleBody(BaseModel):
+    """Where the sample library goes."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{}]})
+
+    collection: str | None = Field(None, pattern=COLLECTION)
+
+
+class JobBody(BaseModel):
+    """Sources to be synced: URLs, uploads that are there, and paths of the server's machine."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"sources": ["/srv/handbook"], "prune": True, "include": ["*.md"]}]},
+    )
+
+    sources: list[str] = Field(min_length=1, max_length=1000)
+    prune: bool = False
+    include: list[str] | None = Field(None, max_length=100)
+    exclude: list[str] | None = Field(None, max_length=100)
+    access: list[str] = Field([], max_length=64)
+    collection: str | None = Field(None, pattern=COLLECTION)
+
+
+class CollectionBody(BaseModel):
+    """A collection to be made."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "handbook"}]})
+
+    name: str = Field(pattern=COLLECTION)

@@ -7,9 +7,11 @@ import threading
 from pathlib import Path
 
 from citekite.knowledge_base import KnowledgeBase
+from citekite.serve import uploads
 from citekite.serve.addresses import is_loopback
 from citekite.serve.audit import Audit
-from citekite.serve.home import home_of
+from citekite.serve.home import home_of, make_home
+from citekite.serve.jobs import Jobs
 from citekite.serve.keys import KeyStore
 from citekite.serve.metrics import Metrics
 from citekite.serve.principal import Principal
@@ -35,6 +37,17 @@ class Service:
         self.metrics = Metrics(lambda: self.workers.free)
         self._lock = threading.Lock()
         self._knowledge_bases: dict[str, KnowledgeBase] = {}
+        self._jobs: Jobs | None = None
+
+    @property
+    def jobs(self) -> Jobs:
+        """What writes to the collections, and its history; read from the server's folder at first use."""
+        with self._lock:
+            if self._jobs is None:
+                make_home(self.settings)
+                uploads.clear(self.home)
+                self._jobs = Jobs(self.home / "jobs.sqlite")
+            return self._jobs
 
     @property
     def keys_required(self) -> bool:
@@ -46,7 +59,7 @@ class Service:
 
         Raises `AccessDenied` for a collection that the key is not for, `SettingsError` for a name that cannot be one.
         """
-        name = collection or self._default_for(principal)
+        name = collection or self.default_for(principal)
         principal.require_collection(name)
         shared = self._shared(name)
         return shared if principal.groups is None else shared.restricted_to(principal.groups)
@@ -59,11 +72,19 @@ class Service:
             while self._knowledge_bases:
                 self._knowledge_bases.popitem()[1].close()
 
-    def _default_for(self, principal: Principal) -> str:
+    def default_for(self, principal: Principal) -> str:
         """The collection of the settings, or the first that the key is for."""
         if not principal.collections or self.settings.collection in principal.collections:
             return self.settings.collection
         return principal.collections[0]
+
+    def close(self) -> None:
+        """Stop the running job after its batch, then close every knowledge base."""
+        if self._jobs is not None:
+            self._jobs.close()
+        with self._lock:
+            while self._knowledge_bases:
+                self._knowledge_bases.popitem()[1].close()
 
     def _shared(self, name: str) -> KnowledgeBase:
         with self._lock:

@@ -1,20 +1,42 @@
-"""What is there: status, collections, documents."""
+"""Who asks, and what a collection holds."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from citekite import __version__
-from citekite.render import document_json
 from citekite.serve.asking import Caller, CollectionName, TheService
+from citekite.serve.examples import reply
 
 router = APIRouter(tags=["library"])
 
+_ME: dict[str, Any] = {
+    "name": "team",
+    "scope": "write",
+    "collections": [],
+    "groups": None,
+    "version": __version__,
+    "collection": "citekite",
+}
+_STATUS: dict[str, Any] = {
+    "uri": "./citekite.db",
+    "server": "milvus_lite-3.2.2",
+    "collection": "citekite",
+    "collections": ["citekite", "handbook"],
+    "documents": 12,
+    "chunks": 340,
+    "embedder": "static:wordllama-256",
+    "dimension": 256,
+    "splitter": "sections 1600",
+    "contextual": "",
+    "tuned": {},
+}
 
-@router.get("/me", summary="Who the caller is, and what the server offers.")
+
+@router.get("/me", summary="Who the caller is, and what the server offers.", responses=reply(_ME))
 async def me(service: TheService, caller: Caller) -> dict[str, Any]:
     return {
         "name": caller.name,
@@ -26,26 +48,7 @@ async def me(service: TheService, caller: Caller) -> dict[str, Any]:
     }
 
 
-@router.get("/status", summary="What a collection holds and how it was made.")
+@router.get("/status", summary="What a collection holds and how it was made.", responses=reply(_STATUS))
 async def status(service: TheService, caller: Caller, collection: CollectionName = None) -> dict[str, Any]:
     kb = service.knowledge_base(caller, collection)
     return asdict(await service.workers.call(kb.status))
-
-
-@router.get("/documents", summary="The documents of a collection, sorted by source.")
-async def documents(
-    service: TheService,
-    caller: Caller,
-    collection: CollectionName = None,
-    offset: Annotated[int, Query(ge=0)] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-) -> dict[str, Any]:
-    kb = service.knowledge_base(caller, collection)
-    found = await service.workers.call(kb.documents)
-    return {"total": len(found), "documents": [asdict(one) for one in found[offset : offset + limit]]}
-
-
-@router.get("/documents/{id}", summary="A document with its text.")
-async def document(service: TheService, caller: Caller, id: str, collection: CollectionName = None) -> dict[str, Any]:
-    kb = service.knowledge_base(caller, collection)
-    return document_json(await service.workers.call(lambda: kb.document(id)))
