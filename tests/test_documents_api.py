@@ -273,10 +273,11 @@ def test_the_sample_library_answers_questions_about_kites(api: Api) -> None:
 def test_a_page_of_the_web_is_taken_in(api: Api) -> None:
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            table = self.path.endswith(".csv")
             self.send_response(200)
-            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Type", "text/csv" if table else "text/html")
             self.end_headers()
-            self.wfile.write(b"<title>Eagles</title><h1>Eagles</h1><p>The golden eagle nests on cliffs.</p>")
+            self.wfile.write(b"name,text\nkite,forked\nowl,round\n" if table else b"<h1>Eagles</h1><p>On cliffs.</p>")
 
         def log_message(self, format: str, *arguments: object) -> None:
             pass
@@ -285,10 +286,16 @@ def test_a_page_of_the_web_is_taken_in(api: Api) -> None:
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}/eagles"
     job = api.ended(as_key(api, "writer").client.post("/documents/url", json={"url": url}))
+    table = f"http://127.0.0.1:{server.server_port}/birds.csv"
+    api.ended(api.client.post("/documents/url", json={"url": table}))
     server.shutdown()
     server.server_close()
 
-    assert (job["kind"], job["state"], api.sources()) == ("url", "done", [url])
+    assert (job["kind"], job["state"]) == ("url", "done")
+    rows = api.sources(query=".csv")
+    assert len(rows) == 2
+    assert api.client.delete(f"/documents/{api.id_of(rows[0])}").json() == {"chunks": 1}
+    assert api.sources() == [rows[1], url]
     assert api.client.get(f"/documents/{api.id_of(url)}/original").status_code == 404
     assert api.client.post("/documents/url", json={"url": "file:///etc/passwd"}).status_code == 400
 

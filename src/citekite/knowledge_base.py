@@ -277,6 +277,8 @@ class KnowledgeBase:
             collection = self._connection.collection()
             root = normalise_source(str(source))
             stored = collection.states([root])
+            if str(source) in stored:
+                root = str(source)  # a row of a table on the web: what is canonical for a URL has no fragment
             seen = stored if self._groups is None else self.collection().states([root])
             states = {source: stored[source] for source in seen if is_under(source, root)}
             if not states:

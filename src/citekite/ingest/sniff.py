@@ -93,10 +93,11 @@ def media_type(name: str, file: IO[bytes]) -> str:
 def _sniffed(head: bytes, file: IO[bytes]) -> Found:
     if head.startswith(b"PK\x03\x04") or head.startswith(b"PK\x05\x06"):
         return _packed(file)
-    if b"%PDF-" in head[:1024]:
+    plain = _is_plain(head)  # a text may well begin with the word RIFF, or be about PDF
+    if head.startswith(b"%PDF-") or (b"%PDF-" in head[:1024] and not plain):
         return Found("pdf", "a PDF file")
     for magic, words in _BINARIES:
-        if head.startswith(magic) and (len(magic) > 2 or b"\0" in head):
+        if head.startswith(magic) and not plain:
             return Found(None, words)
     if not head.startswith(_UTF16) and b"\0" in head:
         return Found(None, "binary data")
@@ -105,6 +106,12 @@ def _sniffed(head: bytes, file: IO[bytes]) -> Found:
     if _NOTEBOOK.match(head):
         return Found("notebook", "a notebook")
     return Found("text", "plain text")
+
+
+def _is_plain(head: bytes) -> bool:
+    """Whether bytes are UTF-8 text; a character may be cut off at the end."""
+    text = head.decode(errors="replace").removesuffix("\ufffd")
+    return "\0" not in text and "\ufffd" not in text
 
 
 def _packed(file: IO[bytes]) -> Found:

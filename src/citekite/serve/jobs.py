@@ -36,6 +36,21 @@ _END_SECONDS = 30.0
 logger = logging.getLogger(__name__)
 
 
+class _Follower:
+    """The latest state of a job for one reader, and what wakes that reader up in its event loop."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.changed = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def tell(self, job: Job) -> None:
+        """Hand over a new state; from any thread."""
+        self.job = job
+        with suppress(RuntimeError):  # the loop was closed: nobody is left to tell
+            self._loop.call_soon_threadsafe(self.changed.set)
+
+
 def _nothing() -> None:
     pass
 
@@ -48,7 +63,7 @@ class Jobs:
         self._lock = threading.RLock()
         self._live: dict[str, Job] = {}
         self._stopping: set[str] = set()
-        self._followers: dict[str, set[Callable[[], Any]]] = {}
+        self._followers: dict[str, set[_Follower]] = {}
         self._waiting: queue.SimpleQueue[tuple[str, Work, Callable[[], None]] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._saved = 0.0
@@ -108,27 +123,29 @@ class Jobs:
 
     async def follow(self, id: str) -> AsyncGenerator[Job, None]:
         """The job as it is, then at each change until it has ended; also again when nothing changed for a while."""
-        changed = asyncio.Event()
-        wake = partial(asyncio.get_running_loop().call_soon_threadsafe, changed.set)
         with self._lock:
-            self._followers.setdefault(id, set()).add(wake)
+            follower = _Follower(self.get(id))
+            self._followers.setdefault(id, set()).add(follower)
         try:
             while True:
-                changed.clear()
-                job = self.get(id)
+                follower.changed.clear()
+                job = follower.job
                 yield job
                 if job.ended:
                     return
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), _ALIVE_SECONDS)
+                    await asyncio.wait_for(follower.changed.wait(), _ALIVE_SECONDS)
         finally:
             with self._lock:
-                self._followers[id].discard(wake)
+                self._followers[id].discard(follower)
                 if not self._followers[id]:
                     del self._followers[id]
 
     def close(self) -> None:
-        """Stop the running job after its batch; those that wait are `interrupted`."""
+        """Stop the running job after its batch; those that wait are `interrupted`, and followers are told.
+
+        To be called as soon as the server is to end, and again at its end.
+        """
         with self._lock:
             self._closing = True
             for job in list(self._live.values()):
@@ -198,7 +215,6 @@ class Jobs:
             self._live.pop(job.id, None)
         else:
             self._live[job.id] = job
-        for wake in self._followers.get(job.id, ()):
-            with suppress(RuntimeError):  # the loop of a follower that is gone was closed
-                wake()
+        for follower in self._followers.get(job.id, ()):
+            follower.tell(job)
         return job

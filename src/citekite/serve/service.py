@@ -78,10 +78,14 @@ class Service:
             return self.settings.collection
         return principal.collections[0]
 
-    def close(self) -> None:
-        """Stop the running job after its batch, then close every knowledge base."""
+    def stop_jobs(self) -> None:
+        """Stop the running job after its batch, and start no other."""
         if self._jobs is not None:
             self._jobs.close()
+
+    def close(self) -> None:
+        """Stop the running job after its batch, then close every knowledge base."""
+        self.stop_jobs()
         with self._lock:
             while self._knowledge_bases:
                 self._knowledge_bases.popitem()[1].close()
