@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from citekite.errors import SettingsError
 from citekite.settings import Settings
 from citekite.store.embedded import database_path, is_embedded
 
@@ -26,11 +27,17 @@ def uploads_of(settings: Settings) -> Path:
     return home_of(settings) / "uploads" / settings.collection
 
 
-def make_home(settings: Settings) -> Path:
-    """The server's folder, made where it is missing: for its owner alone, and passed over by every sync."""
-    home = home_of(settings)
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    ignore = home / ".gitignore"  # a folder that is synced may hold the database and this beside it
-    if not ignore.exists():
-        ignore.write_text("*\n", encoding="utf-8")
+def make_home(home: Path) -> Path:
+    """The server's folder, made where it is missing: for its owner alone, and passed over by every sync.
+
+    A folder that somebody else made, and `data_dir` names, is left as it is.
+    """
+    ours = home.suffix == ".serve" or not home.exists()
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ignore = home / ".gitignore"
+        if ours and not ignore.exists():
+            ignore.write_text("*\n", encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{home} cannot be written: {error.strerror}; choose another folder by data_dir") from None
     return home

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from citekite.errors import SettingsError
+from citekite.home import make_home
 from citekite.serve.principal import Principal
 from citekite.serve.private import make_private
 
@@ -41,6 +42,7 @@ class Audit:
         }
         line = f"{json.dumps(values)}\n".encode()
         try:
+            make_home(self.path.parent)
             descriptor = os.open(make_private(self.path), os.O_WRONLY | os.O_APPEND)
             try:
                 os.write(descriptor, line)

@@ -27,7 +27,7 @@ _EXAMPLES = {
     403: ("AccessDenied", "the key 'reader' has the scope 'read', and this needs 'write'"),
     404: ("UnknownCollection", "there is no collection 'handbook' at ./docs.db (there is none yet)"),
     409: ("CollectionExists", "there is a collection 'handbook' already"),
-    413: ("TooLarge", "the request has more than the limit of 100.0 MB (max_upload_mb of the server)"),
+    413: ("TooLarge", "the body is larger than 100 MB, the limit of this path"),
     421: ("WrongHost", "this server is not 'example.org': name it in allowed_hosts if it is"),
     422: ("SourceError", "nothing was taken: 'report.pdf' is not what its name says: it is an HTML page"),
     429: ("RateLimited", "more than 600 requests in a minute with this key: wait 1 s"),

@@ -175,8 +175,10 @@ class _Reply:
             headers["X-Frame-Options"] = "DENY"
             headers["Referrer-Policy"] = "no-referrer"
             headers["Cross-Origin-Resource-Policy"] = "same-origin"
-            headers["Content-Security-Policy"] = PAGE_POLICY if self._page else OTHER_POLICY
-            if not self._page:
+            if self._page:
+                headers["Content-Security-Policy"] = PAGE_POLICY
+            else:  # a route may have a narrower one
+                headers.setdefault("Content-Security-Policy", OTHER_POLICY)
                 headers.setdefault("Cache-Control", "no-store")
             message = {**message, "headers": headers.raw}
         await self._send(message)

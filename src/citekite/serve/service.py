@@ -44,7 +44,7 @@ class Service:
         """What writes to the collections, and its history; read from the server's folder at first use."""
         with self._lock:
             if self._jobs is None:
-                make_home(self.settings)
+                make_home(self.home)
                 uploads.clear(self.home)
                 self._jobs = Jobs(self.home / "jobs.sqlite")
             return self._jobs

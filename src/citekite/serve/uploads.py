@@ -8,7 +8,7 @@ import os
 import posixpath
 import secrets
 import shutil
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from citekite.errors import DiskFull, DocumentError, SettingsError, SourceError, TooLarge
 from citekite.ingest.archive import Archive, too_large
-from citekite.ingest.base import LoadOptions, megabytes
+from citekite.ingest.base import LoadOptions
 from citekite.ingest.formats import is_without_text, suffix_of
 from citekite.ingest.sniff import checked_name
 from citekite.ingest.sources import is_under
@@ -33,37 +33,19 @@ _PREVIOUS = ".previous-"
 _ACCESS = ".access.json"
 
 
-async def receive(request: Request, limit: int) -> FormData:
-    """The form of a request, its files on disk and not in memory; `limit` bounds the bytes of all of it.
+async def receive(request: Request) -> FormData:
+    """The form of a request, its files on disk and not in memory; raises `SettingsError` for what is no form.
 
-    Raises `TooLarge`, and `SettingsError` for what is no form. The caller closes it.
+    How large it may be is seen to before it gets here. The caller closes the form.
     """
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise SettingsError("files are sent as multipart/form-data, each as a part named 'files'")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        raise _too_large(limit)
     try:
-        return await MultiPartParser(request.headers, _bounded(request, limit), max_files=MOST_FILES).parse()
+        return await MultiPartParser(request.headers, request.stream(), max_files=MOST_FILES).parse()
     except MultiPartException as error:
         raise SettingsError(f"the form cannot be read: {error.message}") from None
     except ClientDisconnect:
         raise SettingsError("the upload broke off") from None
-
-
-async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
-    size = 0
-    async for piece in request.stream():
-        size += len(piece)
-        if size > limit:
-            raise _too_large(limit)
-        yield piece
-
-
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(
-        f"the request has more than the limit of {megabytes(limit)} (max_upload_mb of the server): send fewer files"
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from starlette.datastructures import FormData, UploadFile
 
 from citekite.errors import SettingsError, SourceError, UnknownDocument
 from citekite.home import uploads_of
-from citekite.ingest.base import MEGABYTE
 from citekite.ingest.sniff import media_type
 from citekite.ingest.uploads import parse_upload, upload_path, upload_source
 from citekite.knowledge_base import KnowledgeBase
@@ -101,14 +100,17 @@ async def original(service: TheService, caller: Caller, id: str, collection: Col
     kb = service.knowledge_base(caller, collection)
     path, kind = await service.workers.call(lambda: _original(kb, id))
     # What somebody uploaded must not run in the page's name: it is saved, and shown nowhere.
-    headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox; default-src 'none'"}
+    headers = {
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
+    }
     return FileResponse(path, media_type=kind, filename=path.name, headers=headers)
 
 
 @router.post("/documents", status_code=202, summary="Upload files.", responses=_ACCEPTED, openapi_extra=_FORM)
 async def upload(request: Request, service: TheService, caller: Caller) -> dict[str, Any]:
     caller.require("write")
-    form = await receive(request, int(service.settings.max_upload_mb * MEGABYTE))
+    form = await receive(request)
     try:
         files, access, collection = _fields(form)
         job = await service.workers.call(lambda: start_upload(service, caller, collection, files, access))
