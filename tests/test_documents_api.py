@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.server
-import inspect
 import io
 import json
 import threading
@@ -15,7 +14,6 @@ from typing import Any
 import httpx2
 import pytest
 
-from citekite import KnowledgeBase
 from citekite.serve.app import create_app
 from citekite.settings import Settings
 from served import serving
@@ -376,12 +374,6 @@ def test_reports_are_listed_and_read_by_name(api: Api) -> None:
     assert as_key(api, "handbook").client.get("/reports").status_code == 403
 
 
-needs_access = pytest.mark.skipif(
-    "access" not in inspect.signature(KnowledgeBase.sync).parameters, reason="no access lists in this store yet"
-)
-
-
-@needs_access
 def test_a_key_that_writes_syncs_urls_and_no_paths(api: Api, tmp_path: Path) -> None:
     writer = as_key(api, "writer")
     (tmp_path / "a.md").write_bytes(KITES)
@@ -392,7 +384,6 @@ def test_a_key_that_writes_syncs_urls_and_no_paths(api: Api, tmp_path: Path) -> 
     assert writer.ended(writer.upload(("a.md", KITES)))["state"] == "done"
 
 
-@needs_access
 def test_uploads_of_different_groups_never_meet(api: Api) -> None:
     """Each sees its own file of the name and the one for everyone, and replaces and deletes no other."""
     hr, legal = as_key(api, "hr"), as_key(api, "legal")
@@ -413,6 +404,7 @@ def test_uploads_of_different_groups_never_meet(api: Api) -> None:
     assert legal.client.delete(f"/documents/{own}").status_code == 404
     assert legal.client.delete(f"/documents/{api.id_of('upload://shared/note.md')}").status_code == 403
     assert legal.upload(("x.md", KITES), access=["hr"]).status_code == 403
+    assert api.upload(("x.md", KITES), access=["no group!"]).status_code == 400
     assert legal.client.post("/jobs", json={"sources": first["sources"]}).status_code == 403
     assert legal.client.get("/reports").status_code == 403
     assert len(api.files()) == 3

@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.datastructures import UploadFile
 
+from citekite.access import Grant
 from citekite.errors import AccessDenied, SettingsError, StoreError, UnknownCollection
 from citekite.home import uploads_of
 from citekite.ingest.base import LoadOptions
@@ -43,14 +44,9 @@ class SyncRequest:
 def access_for(caller: Principal, asked: Iterable[str]) -> Access:
     """The access list of what a caller writes: as asked for, by default all of the caller's own groups.
 
-    Raises `AccessDenied` for a group that is not the caller's.
+    Raises `AccessDenied` for a list that is not within these, `SettingsError` for what cannot name a group.
     """
-    groups = tuple(sorted(set(asked)))
-    if caller.groups is None:
-        return groups
-    if foreign := sorted(set(groups) - caller.groups):
-        raise AccessDenied(f"the key {caller.name!r} is not for the groups {', '.join(foreign)}")
-    return groups or tuple(sorted(caller.groups))
+    return Grant.make(tuple(asked) or None, caller.groups).for_new
 
 
 def start_upload(
