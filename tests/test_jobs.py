@@ -111,7 +111,7 @@ def test_a_follower_hears_where_the_job_stands_and_each_change(jobs: Jobs) -> No
 
 @pytest.mark.parametrize(
     ("error", "title", "status"),
-    [(SourceError("no file '/docs'"), "SourceError", 422), (ZeroDivisionError("secret"), "ServerError", 502)],
+    [(SourceError("no file '/docs'"), "SourceError", 422), (ZeroDivisionError("secret"), "InternalError", 500)],
 )
 def test_an_error_ends_a_job_as_problem_details(jobs: Jobs, error: Exception, title: str, status: int) -> None:
     def work(report: Reporter, stopped: Callable[[], bool]) -> SyncReport:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from citekite.errors import CitekiteError, DocumentError, ServerBusy, ServerError
+from citekite.errors import CitekiteError, DocumentError, InternalError, ServerBusy, ServerError
 from citekite.ports import Reporter
 from citekite.render import problem_json
 from citekite.reports import Progress, SyncReport
@@ -189,7 +189,7 @@ class Jobs:
             state, problem = "failed", error
         except Exception:  # a bug of ours, in a thread where nobody would see it
             logger.exception("a bug ended the job %s", id)
-            state, problem = "failed", ServerError("the server failed at this job; its log says why")
+            state, problem = "failed", InternalError("the server failed at this job; its log says why")
         with self._lock:
             job = self._live[id]
             self._stopping.discard(id)

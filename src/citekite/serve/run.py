@@ -58,7 +58,7 @@ def graceful_server(config: uvicorn.Config, service: Service) -> uvicorn.Server:
 
     class Server(uvicorn.Server):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            closing = asyncio.ensure_future(service.workers.close(GRACE_SECONDS))
+            closing = asyncio.gather(service.workers.close(GRACE_SECONDS), asyncio.to_thread(service.stop_jobs))
             await super().shutdown(sockets)
             await closing
 

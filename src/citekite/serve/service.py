@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import threading
 from pathlib import Path
@@ -65,9 +66,10 @@ class Service:
         return shared if principal.groups is None else shared.restricted_to(principal.groups)
 
     async def close(self, grace_seconds: float = 0.0) -> None:
-        """Let what runs end within the time, cancel the rest, then close every knowledge base."""
+        """Let what runs end within the time, cancel the rest, stop the job, then close every knowledge base."""
         await self.workers.close(grace_seconds)
         await self.checks.close()
+        await asyncio.to_thread(self.stop_jobs)
         with self._lock:
             while self._knowledge_bases:
                 self._knowledge_bases.popitem()[1].close()
@@ -82,13 +84,6 @@ class Service:
         """Stop the running job after its batch, and start no other."""
         if self._jobs is not None:
             self._jobs.close()
-
-    def close(self) -> None:
-        """Stop the running job after its batch, then close every knowledge base."""
-        self.stop_jobs()
-        with self._lock:
-            while self._knowledge_bases:
-                self._knowledge_bases.popitem()[1].close()
 
     def _shared(self, name: str) -> KnowledgeBase:
         with self._lock:

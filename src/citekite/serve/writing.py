@@ -70,7 +70,7 @@ def start_upload(
         try:
             done = kb.sync(*staged.sources, report=report, stopped=stopped, **_with(groups))
             failed = {failure.source for failure in done.failures}
-            return done
+            return _counted(service, done)
         finally:
             staged.settle(failed, lambda source: _is_stored(everything, source))
 
@@ -108,7 +108,8 @@ def start_sync(
 
     def work(report: Reporter, stopped: Callable[[], bool]) -> SyncReport:
         globs: dict[str, Any] = {"include": asked.include, "exclude": asked.exclude}
-        return kb.sync(*sources, prune=asked.prune, report=report, stopped=stopped, **globs, **_with(access))
+        done = kb.sync(*sources, prune=asked.prune, report=report, stopped=stopped, **globs, **_with(access))
+        return _counted(service, done)
 
     return service.jobs.start(kind, kb.settings.collection, sources, caller, work)
 
@@ -137,6 +138,12 @@ def _access_of(caller: Principal, kb: KnowledgeBase, sources: Access, asked: Syn
         )
     access = uploads.access_of(spaces.pop(), uploads_of(kb.settings))
     return access_for(caller, access) if access else access
+
+
+def _counted(service: Service, report: SyncReport) -> SyncReport:
+    for change in ("added", "updated", "deleted"):
+        service.metrics.chunks.labels(change).inc(getattr(report, change))
+    return report
 
 
 def _with(access: Access) -> dict[str, Any]:

@@ -116,6 +116,7 @@ async def upload(request: Request, service: TheService, caller: Caller) -> dict[
         job = await service.workers.call(lambda: start_upload(service, caller, collection, files, access))
     finally:
         await form.close()
+    service.metrics.uploads.inc(len(job.sources))
     request.state.target = ", ".join(job.sources)
     return job_json(job)
 
