@@ -50,6 +50,8 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "retrieve.filter",
             "retrieve.fuse",
             "retrieve.lexical",
+            "retrieve.parts",
+            "retrieve.projection",
         ),
     ),
     (

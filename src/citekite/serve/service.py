@@ -15,6 +15,7 @@ from citekite.serve.home import home_of, make_home
 from citekite.serve.jobs import Jobs
 from citekite.serve.keys import KeyStore
 from citekite.serve.metrics import Metrics
+from citekite.serve.maps import Maps
 from citekite.serve.principal import Principal
 from citekite.serve.workers import Workers
 from citekite.settings import Settings
@@ -36,6 +37,7 @@ class Service:
         self.local_token = secrets.token_urlsafe(32)
         self.checks = Workers(CHECKS)
         self.metrics = Metrics(lambda: self.workers.free)
+        self.maps = Maps()
         self._lock = threading.Lock()
         self._knowledge_bases: dict[str, KnowledgeBase] = {}
         self._jobs: Jobs | None = None

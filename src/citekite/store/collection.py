@@ -147,7 +147,7 @@ class Collection:
 
     def sources(self) -> Sequence[str]:
         """The distinct sources, sorted; they are read again only where the content may have changed."""
-        state = self._state()
+        state = self.state()
         if (known := self._sources.get((self._rows.key, state))) is not None:
             return known
         sources = sorted({row["source"] for row in self.scan("", ("source",))})
@@ -248,7 +248,7 @@ class Collection:
             if not index.open(version):
                 index.rebuild(map(schema.to_chunk, self._all.scan("", self._fields)), version)
 
-    def _state(self) -> str:
+    def state(self) -> str:
         """What tells one content of the collection from another; empty while a writer is at work."""
         if self._index is not None:
             self._refresh_index(self._index)
