@@ -18,7 +18,8 @@ from citekite.retrieve.collection_map import draw
 from citekite.retrieve.parts import MOST_PARTS, parts_of
 from citekite.retrieve.projection import project
 from citekite.serve.app import create_app
-from citekite.serve.principal import OWNER
+from citekite.serve.maps import Maps
+from citekite.serve.principal import OWNER, Principal
 from citekite.settings import Settings
 
 NAMES = st.text("abc/", min_size=1, max_size=12).map(lambda text: f"/{text.strip('/') or 'x'}")
@@ -118,13 +119,18 @@ def test_the_heaviest_folder_is_opened_while_there_are_few_enough() -> None:
     assert {"/docs/a/x/", "/docs/a/y/", "/docs/a/z/"} <= set(paths)
 
 
+def _client(uri: Path) -> TestClient:
+    app = create_app(Settings(uri=str(uri), embedder="static"))
+    return TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50_000))
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestClient, Path]]:
     folder = tmp_path_factory.mktemp("map")
     docs = write(folder / "docs", BIRDS)
     with knowledge_base(folder / "kb.db") as kb:
         kb.sync(docs)
-    with TestClient(create_app(Settings(uri=str(folder / "kb.db"), embedder="static"))) as client:
+    with _client(folder / "kb.db") as client:
         yield client, docs
 
 
@@ -166,8 +172,24 @@ def test_the_map_is_drawn_once_for_each_content(served: tuple[TestClient, Path])
     assert len(after.points) == len(one.points) + 1
 
 
+def test_a_reader_of_some_groups_gets_a_map_of_what_they_may_see(tmp_path: Path) -> None:
+    with knowledge_base(tmp_path / "kb.db") as kb:
+        kb.sync(write(tmp_path / "docs", BIRDS))
+        kb.restricted_to({"sales"}).sync(write(tmp_path / "sales", {"prices.md": "# Prices\n\nA secret price.\n"}))
+        maps = Maps()
+        seen = {
+            groups: maps.of(kb.restricted_to({groups}), Principal(groups, "read", groups=frozenset({groups})))
+            for groups in ("sales", "legal")
+        }
+        whole = maps.of(kb, OWNER)
+
+    assert {source.title for source in whole.sources} - {source.title for source in seen["legal"].sources} == {"Prices"}
+    assert [point.title for point in seen["sales"].points].count("Prices") == 1
+    assert "Prices" not in {point.title for point in seen["legal"].points} | {part.name for part in seen["legal"].parts}
+
+
 def test_a_map_of_what_cannot_be_found_says_so(tmp_path: Path) -> None:
-    with TestClient(create_app(Settings(uri=str(tmp_path / "none.db"), embedder="static"))) as client:
+    with _client(tmp_path / "none.db") as client:
         assert client.get("/api/v1/map").json()["title"] == "UnknownCollection"
 
 

@@ -4,7 +4,7 @@ The projection is linear, so that a question is placed by the same matrix as the
 Plain PCA shows what the chunks differ in, which is seldom what tells one part from another. So PCA only takes the
 leading dimensions, and the two axes are those in which the parts lie furthest apart for how much their chunks scatter
 (Fisher's discriminant after PCA: Belhumeur et al. 1997, https://doi.org/10.1109/34.598228). On the documentation of
-Milvus (1,967 chunks, 13 parts) 57 % of a chunk's five nearest on the map are of its own part, with PCA alone 38 %, in
+Milvus (1,967 chunks, 13 parts) 58 % of a chunk's five nearest on the map are of its own part, with PCA alone 38 %, in
 all 256 dimensions 75 %; and the five chunks found for a question lie nearer to it (docs/page-library.md).
 """
 

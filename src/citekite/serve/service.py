@@ -14,8 +14,8 @@ from citekite.serve.audit import Audit
 from citekite.serve.home import home_of, make_home
 from citekite.serve.jobs import Jobs
 from citekite.serve.keys import KeyStore
-from citekite.serve.metrics import Metrics
 from citekite.serve.maps import Maps
+from citekite.serve.metrics import Metrics
 from citekite.serve.principal import Principal
 from citekite.serve.workers import Workers
 from citekite.settings import Settings

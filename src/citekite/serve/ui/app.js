@@ -12,6 +12,7 @@ import { html, render, useEffect, useLayoutEffect, useRef, useState } from "./vi
 
 const THEME = "citekite.theme";
 const LETTERS = "citekite.letters";
+const COLLECTION = "citekite.collection";
 const STORE_DOWN_MS = 10_000;
 const ROUTES = [["#/", "Ask"], ["#/documents", "Documents"], ["#/map", "Map"]];
 
@@ -143,19 +144,17 @@ function Later({ file, name, ...part }) {
   return Part ? html`<${Part} ...${part} />` : null;
 }
 
-function Header({ state, actions }) {
+function Header({ state, actions, api }) {
   const { status, storeProblem, empty } = state;
-  const count = status?.documents ?? 0;
   return html`<header class="top">
     <a class="brand" href="#/"><svg viewBox="0 0 32 32" aria-hidden="true"><path d="M16 2 27 13 16 24 5 13Z" /><path class="half" d="M16 2v22L5 13Z" /><path class="tail" d="M16 24c0 3-4 2-4 5" /></svg>citekite</a>
     <nav aria-label="Pages">${ROUTES.map(([route, label]) => html`<a href=${route} aria-current=${state.route === route ? "page" : null}>${label}</a>`)}</nav>
-    <p class="where" role="status">
+    <div class="where">
       <span class=${`dot ${storeProblem ? "down" : status || empty ? "up" : ""}`}></span>
       ${storeProblem
-        ? html`<span class="down" title=${storeProblem.detail}>${storeProblem.status ? "Store unavailable" : "Server unreachable"}</span>`
-        : html`<a href="#/documents"><span class="collection">${status?.collection ?? state.collection ?? state.me?.collection ?? "Documents"}</span>
-            <span class="muted">${status ? `${count.toLocaleString("en")} ${count === 1 ? "document" : "documents"}` : empty ? "empty" : ""}</span></a>`}
-    </p>
+        ? html`<span class="down" role="status" title=${storeProblem.detail}>${storeProblem.status ? "Store unavailable" : "Server unreachable"}</span>`
+        : state.me && html`<${Later} file="./collections.js" name="Collections" ...${{ state, actions, api }} />`}
+    </div>
     ${state.turns.length > 0 && state.route === "#/" && html`<button type="button" class="tool" title="Forget this conversation" aria-label="Forget this conversation" onClick=${actions.forget}>${icon("forget")}</button>`}
     <button type="button" class="tool" title="Light or dark" aria-label="Light or dark" onClick=${turnTheme}>${icon("theme")}</button>
     <button type="button" class="tool help" title="Keys (?)" aria-label="Keys" onClick=${() => actions.dialog("help")}>${icon("help")}</button>
@@ -264,7 +263,7 @@ async function start() {
   const demo = parameters.get("demo") ? await (await import("./demo.js")).demo(parameters.get("demo")) : null;
   const api = demo?.api ?? createApi();
   const store = createStore(reduce, {
-    ...initial, turns: demo ? [] : recall(), route: routeOf(location.hash), letters: localStorage.getItem(LETTERS) !== "off",
+    ...initial, turns: demo ? [] : recall(), collection: demo ? null : localStorage.getItem(COLLECTION), route: routeOf(location.hash), letters: localStorage.getItem(LETTERS) !== "off",
     preview: null, said: "",
   });
   const session = createSession({ api, store });

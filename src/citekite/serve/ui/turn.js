@@ -176,6 +176,7 @@ function Tools({ turn, actions }) {
     ${tool("link", "Copy a link that asks this", "link", () => copy(askLink(turn.question)).then(say("link")))}
     ${turn.answer && tool("json", "Download the answer as JSON", "json", () => download("answer.json", JSON.stringify(turn.answer, null, 2)))}
     ${turn.phase === "done" && tool("again", "Ask again", "again", () => actions.again(turn.id))}
+    ${turn.phase === "done" && html`<a class="tool" href=${`#/map?q=${encodeURIComponent(turn.standalone || turn.question)}`} title="Show on the map" aria-label="Show on the map">${icon("map")}</a>`}
     ${turn.answer?.model && html`<span class="muted model">${turn.answer.model.split("/").pop()}</span>`}
     <span role="status" class="unseen">${done === "copy" ? "Copied" : done === "link" ? "Link copied" : ""}</span>
   </footer>`;
