@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from mcp import Client, StdioServerParameters
 
 from commands import citekite, command, environment, write_docs
 from scripted_endpoint import ScriptedEndpoint
@@ -132,6 +134,32 @@ def test_a_command_that_no_server_does_names_the_holder_and_what_to_do(
     assert (run.returncode, run.stdout) == (4, "")
     assert f"citekite.db is open in citekite serve (process {process.pid}, {address(line)})" in run.stderr
     assert f"stop it (kill {process.pid}), run the command, and start `citekite serve` again" in run.stderr
+
+
+def test_mcp_over_stdio_goes_through_the_server(synced: Path, server: tuple[subprocess.Popen[str], str]) -> None:
+    program, *rest = command("mcp")
+    by_file = StdioServerParameters(command=program, args=rest, env=environment(), cwd=synced)
+    by_address = StdioServerParameters(
+        command=program, args=[*rest, "--server", address(server[1]), "--key", "any"], env=environment(), cwd="/"
+    )
+
+    async def use(parameters: StdioServerParameters) -> None:
+        async with Client(parameters, read_timeout_seconds=30) as client:
+            found = await client.call_tool("search", {"question": QUESTION, "k": 1})
+            assert not found.is_error, found
+            assert "Metadata is kept in etcd" in found.content[0].text  # type: ignore[union-attr]
+            answer = await client.call_tool("ask", {"question": QUESTION})
+            assert (answer.structured_content or {})["outcome"] == "answered"
+            listed = (await client.list_resources()).resources
+            assert len(listed) == 2
+            source = listed[0].description.partition(", ")[0]  # type: ignore[union-attr]
+            read = await client.call_tool("get_document", {"document": source, "last_line": 1})
+            assert (read.structured_content or {})["text"].startswith("# ")
+            missing = await client.call_tool("search", {"question": QUESTION, "collection": "tigers"})
+            assert missing.is_error
+
+    asyncio.run(use(by_file))
+    asyncio.run(use(by_address))
 
 
 def test_an_option_that_a_server_cannot_be_given_is_named_with_the_way_out(

@@ -251,6 +251,26 @@ def test_a_key_for_one_collection_reaches_no_other(address: str, folder: Path) -
         assert "not for the collection" in text_of(other)
 
 
+def test_what_the_tools_do_is_counted_as_that_of_the_other_ways_in(address: str) -> None:
+    def counted() -> dict[str, float]:
+        lines = httpx2.get(f"{address}/metrics").text.splitlines()
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+
+    before = counted()
+    call(address, "ask", {"question": QUESTION})
+    call(address, "ask", {"question": QUESTION, "collection": "tigers"})
+    call(address, "search", {"question": QUESTION})
+    after = counted()
+    for name in (
+        'citekite_answers_total{outcome="answered"}',
+        'citekite_answers_total{outcome="failed"}',
+        'citekite_stage_seconds_count{stage="generate"}',
+        'citekite_stage_seconds_count{stage="dense"}',
+    ):
+        assert after[name] == before.get(name, 0) + 1, name
+    assert after['citekite_tokens_total{kind="prompt"}'] > before.get('citekite_tokens_total{kind="prompt"}', 0)
+
+
 def test_there_are_no_sessions_that_another_key_could_use(address: str) -> None:
     message = {"jsonrpc": "2.0", "id": 1, "method": "initialize"}
     parameters = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
@@ -280,13 +300,18 @@ def test_sync_is_there_where_it_is_allowed_for_those_who_may(folder: Path, tmp_p
         done = call(address, "sync", sources, admin)
         found = call(address, "search", {"question": "What does the swan do?"}, admin)
         missing = call(address, "sync", {"sources": [str(folder / "not-there")]}, admin)
+        jobs = httpx2.get(f"{address}/api/v1/jobs", headers={"Authorization": f"Bearer {admin}"}).json()["jobs"]
     audit = [json.loads(line) for line in (tmp_path / "own.db.serve" / "audit.jsonl").read_text().splitlines()]
 
-    assert ["needs 'write'" in refused[0], "needs 'admin'" in refused[1]] == [True, True]
+    assert ["needs 'write'" in refused[0], "need the scope admin" in refused[1]] == [True, True]
     assert (values_of(done)["new"], "1 new" in text_of(done)) == (1, True)
     assert "hisses" in text_of(found)
     assert missing.is_error
     assert "not-there" in text_of(missing)
+    assert [(job["kind"], job["state"], job["key"]) for job in jobs] == [
+        ("sync", "failed", "admin"),
+        ("sync", "done", "admin"),
+    ]
     assert [(line["name"], line["action"], line["outcome"]) for line in audit] == [
         ("read", "mcp sync", "AccessDenied"),
         ("write", "mcp sync", "AccessDenied"),

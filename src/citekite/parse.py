@@ -85,6 +85,21 @@ def parse_report(values: Values) -> SyncReport:
     )
 
 
+def parse_outcome(job: Values) -> SyncReport:
+    """What a job did that has ended, of `job_json`; raises the error that ended it.
+
+    Raises `KeyboardInterrupt` where it was cancelled, `ServerError` where the server ended before it was done.
+    """
+    match job["state"]:
+        case "done":
+            return parse_report(job["report"])
+        case "failed":
+            raise parse_problem(job["problem"])
+        case "cancelled":
+            raise KeyboardInterrupt
+    raise ServerError(f"the server ended the job {job['id']} before it was done ({job['state']})")
+
+
 def parse_event(name: str, values: Values) -> Event:
     """An event of an answer, of `render.event_json`."""
     return _EVENTS[name](values)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from citekite.settings import Loaded, Settings
 
 # What a request can carry, and what the client itself goes by; a server has all other settings of its own.
-CARRIED = {"collection", "k", "mode", "include", "exclude", "timeout", "retry_seconds", "server", "key"}
+CARRIED = {"collection", "k", "mode", "include", "exclude", "timeout", "retry_seconds", "server", "key", "mcp_sync"}
 # What decides which files of a folder are read: by the client, for a server on another machine.
 READING = {"max_file_mb", "max_archive_mb"}
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from citekite.errors import DocumentError, ServerError, SourceError, TooLarge
 from citekite.ingest.base import MEGABYTE, LoadOptions, SourceFile
 from citekite.ingest.sources import find_files
-from citekite.parse import parse_problem, parse_progress, parse_report
+from citekite.parse import parse_outcome, parse_progress
 from citekite.remote.client import ServerClient
 from citekite.reports import Failure, Progress, SyncReport
 
@@ -47,13 +47,12 @@ class Follower:
                     if name == "Progress":
                         self.report(parse_progress(values))
                 job = self.client.get(path, dict)
-        if job["state"] == "done":
-            return parse_report(job["report"])
-        if job["state"] == "failed":
-            raise parse_problem(job["problem"])
-        if self.stopped():
-            raise KeyboardInterrupt
-        raise ServerError(f"the server ended the job {job['id']} before it was done ({job['state']})")
+        try:
+            return parse_outcome(job)
+        except KeyboardInterrupt:
+            if self.stopped():
+                raise
+            raise ServerError(f"somebody else cancelled the job {job['id']}; what it had stored stays") from None
 
     @contextmanager
     def _cancelling(self, path: str) -> Iterator[None]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from citekite.serve.schemas import LONGEST_QUESTION, FilterBody, TurnBody
+from citekite.serve.schemas import COLLECTION, LONGEST_QUESTION, FilterBody, TurnBody
 from citekite.types import Mode, Turn
 
 
@@ -17,7 +17,7 @@ class Input(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     collection: str | None = Field(
-        None, pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,199}$", description="The collection; leave it out for the usual one."
+        None, pattern=COLLECTION, description="The collection; leave it out for the usual one."
     )
 
     @property

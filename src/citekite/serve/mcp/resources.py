@@ -13,7 +13,7 @@ from mcp_types import (
 )
 
 from citekite.errors import SettingsError, UnknownDocument
-from citekite.knowledge_base import KnowledgeBase
+from citekite.serve.mcp.library import Knowledge
 
 PREFIX = "citekite://documents/"
 PAGE = 200
@@ -29,7 +29,7 @@ TEMPLATE = ResourceTemplate(
 )
 
 
-def list_resources(kb: KnowledgeBase, cursor: str | None) -> ListResourcesResult:
+def list_resources(kb: Knowledge, cursor: str | None) -> ListResourcesResult:
     """A page of the documents; `cursor` is the number of the first one."""
     if cursor is not None and not cursor.isdecimal():
         raise SettingsError(f"there is no page {cursor!r} of the documents: leave the cursor out for the first one")
@@ -48,7 +48,7 @@ def list_resources(kb: KnowledgeBase, cursor: str | None) -> ListResourcesResult
     return ListResourcesResult(resources=page, next_cursor=str(first + PAGE) if rest else None)
 
 
-def read_resource(kb: KnowledgeBase, uri: str) -> ReadResourceResult:
+def read_resource(kb: Knowledge, uri: str) -> ReadResourceResult:
     """The text of a document; raises `UnknownDocument`."""
     if not uri.startswith(PREFIX):
         raise UnknownDocument(f"there is no resource {uri!r}: a document is {TEMPLATE.uri_template}")

@@ -18,9 +18,8 @@ from pydantic import ValidationError
 
 from citekite import __version__
 from citekite.errors import AccessDenied, CitekiteError, SettingsError, UnknownDocument
-from citekite.knowledge_base import KnowledgeBase
 from citekite.serve.mcp.inputs import Input
-from citekite.serve.mcp.library import Library
+from citekite.serve.mcp.library import Call, Knowledge, Library
 from citekite.serve.mcp.resources import TEMPLATE, list_resources, read_resource
 from citekite.serve.mcp.tools import TOOLS, Result, Tool
 from citekite.serve.principal import OWNER, SCOPES, Principal, caller_of
@@ -116,7 +115,7 @@ async def _call(tool: Tool, library: Library, caller: Principal, arguments: dict
         return await _run(tool, library, caller, asked)
     outcome = "stopped"
     try:
-        _require(tool, library, caller, asked)
+        _require(tool, library, caller)
         result = await _run(tool, library, caller, asked)
         outcome = "done"
     except CitekiteError as error:
@@ -132,8 +131,9 @@ async def _run(tool: Tool, library: Library, caller: Principal, asked: Input) ->
     stopped = threading.Event()
 
     def run() -> Result:
-        with library.opened(caller, asked.collection) as kb:
-            return tool.run(kb, asked, stopped.is_set)
+        return library.use(
+            caller, asked.collection, lambda kb: tool.run(Call(library, caller, kb, stopped.is_set), asked)
+        )
 
     try:
         return await library.workers.call(run)
@@ -142,24 +142,17 @@ async def _run(tool: Tool, library: Library, caller: Principal, asked: Input) ->
         raise
 
 
-def _require(tool: Tool, library: Library, caller: Principal, asked: Input) -> None:
+def _require(tool: Tool, library: Library, caller: Principal) -> None:
     """Raise `AccessDenied` where the server or the key does not allow this call."""
     if tool.writes and not library.may_sync:
         raise AccessDenied(f"{tool.name} is not allowed over MCP here: the setting mcp_sync (--mcp-sync) allows it")
     caller.require(tool.scope)
-    if not all(target.startswith(("http://", "https://")) for target in asked.targets):
-        caller.require("admin")  # it reads any file that the server may read
 
 
-async def _work(library: Library, caller: Principal, function: Callable[[KnowledgeBase], T]) -> T:
+async def _work(library: Library, caller: Principal, function: Callable[[Knowledge], T]) -> T:
     """What a function makes of the caller's default collection; an error of ours becomes one of the protocol."""
-
-    def run() -> T:
-        with library.opened(caller, None) as kb:
-            return function(kb)
-
     try:
-        return await library.workers.call(run)
+        return await library.workers.call(lambda: library.use(caller, None, function))
     except CitekiteError as error:
         code = types.INVALID_PARAMS if isinstance(error, UnknownDocument | SettingsError) else types.INTERNAL_ERROR
         raise MCPError(code, str(error), {"type": type(error).__name__}) from None

@@ -6,23 +6,30 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
+from typing import TypeVar
 
 import anyio
 from mcp.server.stdio import stdio_server
 
+from citekite.cancel import sleep
 from citekite.errors import DatabaseLocked
-from citekite.knowledge_base import KnowledgeBase
+from citekite.events import Event
+from citekite.reports import SyncReport
+from citekite.serve.mcp.library import Call, Knowledge
 from citekite.serve.mcp.server import make_server
 from citekite.serve.principal import Principal
 from citekite.serve.workers import Workers
+from citekite.types import Retrieval
 
-Opener = Callable[[str | None], AbstractContextManager[KnowledgeBase]]
+T = TypeVar("T")
+Opener = Callable[[str | None], AbstractContextManager[Knowledge]]
 
 # One client asks; it may ask several things at once.
 WORKERS = 8
 # A call of another client is over by then; what has the database open for longer is worth an error.
 PATIENCE_SECONDS = 20.0
+LOOK_SECONDS = 0.05
 
 
 class LocalLibrary:
@@ -36,28 +43,29 @@ class LocalLibrary:
         self.workers = Workers(WORKERS)
         self._open = open_collection
 
-    @contextmanager
-    def opened(self, caller: Principal, collection: str | None) -> Iterator[KnowledgeBase]:
-        with self._open(collection) as kb:
-            _wait_for_database(kb)
-            yield kb
+    def use(self, caller: Principal, collection: str | None, function: Callable[[Knowledge], T]) -> T:
+        """Wait while another process has the database; one that is a server is gone through, by whoever opens it."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                with self._open(collection) as kb:
+                    return function(kb)
+            except DatabaseLocked:  # raised before anything was done
+                if time.monotonic() > deadline:
+                    raise
+            sleep(LOOK_SECONDS)
+
+    def sync(self, call: Call, sources: tuple[str, ...], *, prune: bool) -> SyncReport:
+        return call.kb.sync(*sources, prune=prune, stopped=call.stopped)
+
+    def searched(self, found: Retrieval) -> None:
+        """Nothing: nobody looks at the figures of one client."""
+
+    def watched(self, events: Iterator[Event]) -> Iterator[Event]:
+        return events
 
     def record(self, caller: Principal, action: str, target: str, outcome: str) -> None:
         """Nothing: the database is the user's own, as with the other commands."""
-
-
-def _wait_for_database(kb: KnowledgeBase) -> None:
-    """Return when the database is open; raises `DatabaseLocked` where another process does not let go of it."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            kb.collections()
-        except DatabaseLocked:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-        else:
-            return
 
 
 def serve_stdio(open_collection: Opener, *, may_sync: bool) -> None:

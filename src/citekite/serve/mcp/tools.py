@@ -1,4 +1,4 @@
-"""The tools: each is a function of an opened knowledge base that returns text for a model and values for a program.
+"""The tools: each is a function of a call that returns text for a model and values for a program.
 
 Nothing found is a result that says so. A failure is raised, and becomes an error of the protocol.
 """
@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from citekite.errors import ServerError, SettingsError
-from citekite.knowledge_base import KnowledgeBase
+from citekite.events import answer_of
 from citekite.render import answer_json, document_json, retrieval_json
 from citekite.serve.mcp.inputs import AskInput, GetDocumentInput, Input, ListDocumentsInput, SearchInput, SyncInput
+from citekite.serve.mcp.library import Call
 from citekite.serve.principal import Scope
 from citekite.types import describe_location
 
@@ -20,7 +21,6 @@ from citekite.types import describe_location
 LONGEST_TEXT = 50_000
 
 InputT = TypeVar("InputT", bound=Input)
-Stopped = Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Tool:
     description: str
     takes: type[Input]
     returns: dict[str, str]
-    run: Callable[[KnowledgeBase, Any, Stopped], Result]
+    run: Callable[[Call, Any], Result]
     scope: Scope = "read"
 
     @property
@@ -57,8 +57,9 @@ class Tool:
         return {"type": "object", "properties": properties, "required": list(properties)}
 
 
-def _search(kb: KnowledgeBase, asked: SearchInput, stopped: Stopped) -> Result:
-    found = kb.retrieve(asked.question, k=asked.k, mode=asked.mode, filter=asked.filter.to_filter())
+def _search(call: Call, asked: SearchInput) -> Result:
+    found = call.kb.retrieve(asked.question, k=asked.k, mode=asked.mode, filter=asked.filter.to_filter())
+    call.library.searched(found)
     lines = [
         f"[{hit.rank}] {describe_location(hit.chunk)} (document {hit.chunk.document_id})\n{hit.chunk.text}"
         for hit in found.hits
@@ -67,8 +68,8 @@ def _search(kb: KnowledgeBase, asked: SearchInput, stopped: Stopped) -> Result:
     return Result("\n".join([text, *found.notes]), retrieval_json(found))
 
 
-def _ask(kb: KnowledgeBase, asked: AskInput, stopped: Stopped) -> Result:
-    answer = kb.ask(
+def _ask(call: Call, asked: AskInput) -> Result:
+    events = call.kb.ask_stream(
         asked.question,
         k=asked.k,
         mode=asked.mode,
@@ -76,12 +77,13 @@ def _ask(kb: KnowledgeBase, asked: AskInput, stopped: Stopped) -> Result:
         history=asked.turns(),
         deep=asked.deep,
     )
+    answer = answer_of(call.library.watched(events))
     # The passages are what `search` is for: a model that asked for an answer should not pay to read them.
     return Result(str(answer), {name: value for name, value in answer_json(answer).items() if name != "hits"})
 
 
-def _get_document(kb: KnowledgeBase, asked: GetDocumentInput, stopped: Stopped) -> Result:
-    document = kb.document(asked.document)
+def _get_document(call: Call, asked: GetDocumentInput) -> Result:
+    document = call.kb.document(asked.document)
     lines = document.text.split("\n")
     text, last = lines_of(lines, asked.first_line, asked.last_line)
     values = {name: value for name, value in document_json(document).items() if name != "chunks"}
@@ -115,9 +117,8 @@ def lines_of(lines: list[str], first: int, last: int | None) -> tuple[str, int]:
     return "\n".join(wanted)[:LONGEST_TEXT], first + len(wanted) - 1
 
 
-def _list_documents(kb: KnowledgeBase, asked: ListDocumentsInput, stopped: Stopped) -> Result:
-    wanted = asked.query.casefold()
-    found = [one for one in kb.documents() if wanted in one.source.casefold() or wanted in one.title.casefold()]
+def _list_documents(call: Call, asked: ListDocumentsInput) -> Result:
+    found = [one for one in call.kb.documents() if one.matches(asked.query)]
     shown = found[asked.offset : asked.offset + asked.limit]
     lines = [f"{one.id}  {one.title or '(no title)'}, {one.source}, {one.chunks} chunks" for one in shown]
     if shown:
@@ -126,14 +127,14 @@ def _list_documents(kb: KnowledgeBase, asked: ListDocumentsInput, stopped: Stopp
         lines = [f"There are {len(found)} documents, and none after the first {asked.offset}."]
     else:
         lines = [
-            f"No document has {asked.query!r} in its source or title." if wanted else "There are no documents yet."
+            f"No document has {asked.query!r} in its source or title." if asked.query else "There are no documents yet."
         ]
     return Result("\n".join(lines), {"total": len(found), "documents": [asdict(one) for one in shown]})
 
 
-def _sync(kb: KnowledgeBase, asked: SyncInput, stopped: Stopped) -> Result:
+def _sync(call: Call, asked: SyncInput) -> Result:
     try:
-        report = kb.sync(*asked.sources, prune=asked.prune, stopped=stopped)
+        report = call.library.sync(call, tuple(asked.sources), prune=asked.prune)
     except KeyboardInterrupt:
         raise ServerError(
             "the sync was stopped; what it had stored stays, and the next one goes on from there"

@@ -8,9 +8,8 @@ from typing import Any
 from citekite.errors import UnknownCollection
 from citekite.knowledge_base import KnowledgeBase
 from citekite.serve.principal import Principal
+from citekite.serve.schemas import COLLECTION
 from citekite.serve.service import Service
-
-_COLLECTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
 
 
 async def collections(service: Service, caller: Principal) -> list[str]:
@@ -33,7 +32,7 @@ async def knowledge_base_for(service: Service, caller: Principal, model: str) ->
     A name that no collection can have, such as that of another provider's model, stands for the server's own, so that a
     program written for that provider needs another base URL and nothing else.
     """
-    if not _COLLECTION.fullmatch(model):
+    if not re.fullmatch(COLLECTION, model):
         return service.knowledge_base(caller)
     await require_model(service, caller, model)
     return service.knowledge_base(caller, model)
