@@ -12,13 +12,15 @@ import stat
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 
 import pytest
 from mcp import Client, StdioServerParameters
+from typer.testing import CliRunner
 
-from commands import citekite, command, environment, write_docs
+from citekite.cli.app import app
+from commands import OURS, citekite, command, environment, write_docs
 from scripted_endpoint import ScriptedEndpoint
 from stored import knowledge_base, write
 
@@ -80,9 +82,14 @@ def folder(pristine: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def direct(synced: Path) -> dict[str, str]:
-    """What each command prints on the database itself."""
-    runs = {name: citekite(synced, *arguments, stdin=f"{QUESTION}\n\n") for name, arguments in COMMANDS.items()}
-    assert {name: run.returncode for name, run in runs.items()} == dict.fromkeys(COMMANDS, 0)
+    """What each command prints on the database itself; in this process, which has imported everything already."""
+    ours = {name: None for name in os.environ if name.startswith(OURS)}
+    with chdir(synced):
+        runs = {
+            name: CliRunner().invoke(app, arguments, input=f"{QUESTION}\n\n", env={**ours, "COLUMNS": "120"})
+            for name, arguments in COMMANDS.items()
+        }
+    assert {name: run.exit_code for name, run in runs.items()} == dict.fromkeys(COMMANDS, 0)
     return {name: run.stdout for name, run in runs.items()}
 
 
@@ -182,7 +189,8 @@ def test_doctor_says_that_a_server_has_the_database(synced: Path, server: tuple[
 def test_a_second_server_on_the_database_is_told_of_the_first(
     synced: Path, server: tuple[subprocess.Popen[str], str]
 ) -> None:
-    run = citekite(synced, "serve", "--port", "0")
+    """Also where its port is taken: another port would not help."""
+    run = citekite(synced, "serve", "--port", address(server[1]).rpartition(":")[2])
 
     assert run.returncode == 4
     assert f"is open in citekite serve (process {server[0].pid}, {address(server[1])})" in run.stderr
@@ -270,7 +278,23 @@ def test_a_reader_who_leaves_ends_the_request_to_the_model(folder: Path) -> None
             assert endpoint.closed_early.wait(5)
             assert time.monotonic() - left < 2
             asking.communicate(timeout=10)
+            endpoint.closed_early.clear()
+            asyncio.run(ask_and_cancel(folder, endpoint))
     assert asking.returncode == 130
+
+
+async def ask_and_cancel(folder: Path, endpoint: ScriptedEndpoint) -> None:
+    """Ask by MCP over stdio, and take the question back when the model is at work."""
+    program, *rest = command("mcp")
+    parameters = StdioServerParameters(command=program, args=rest, env=environment(), cwd=folder)
+    begin = len(endpoint.requests("/chat/completions"))
+    async with Client(parameters, mode="legacy", read_timeout_seconds=30) as client:
+        call = asyncio.ensure_future(client.call_tool("ask", {"question": QUESTION}))
+        while len(endpoint.requests("/chat/completions")) == begin:
+            assert not call.done(), call.result()
+            await asyncio.sleep(0.02)
+        call.cancel()
+        assert await asyncio.to_thread(endpoint.closed_early.wait, 3)
 
 
 def test_a_sync_goes_through_the_server_and_reads_the_same_files(folder: Path) -> None:

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -300,7 +301,19 @@ def test_a_stream_that_the_client_leaves_stops_the_model(client: OpenAI, endpoin
         endpoint.pieces, endpoint.piece_seconds = None, 0.0
 
 
-def test_a_full_server_says_when_to_come_again(client: OpenAI, endpoint: ScriptedEndpoint) -> None:
+def wait_for_places(address: str, places: int) -> None:
+    """Return when the server has so many free places: those of clients that left are free again soon."""
+    soon = time.monotonic() + 2
+    free = f"\ncitekite_workers_free {places:.1f}\n"
+    while free not in (text := httpx2.get(address.removesuffix("/v1") + "/metrics").text):
+        assert time.monotonic() < soon, text
+        time.sleep(0.01)
+
+
+def test_a_full_server_says_when_to_come_again_and_has_room_when_its_clients_have_left(
+    address: str, client: OpenAI, endpoint: ScriptedEndpoint
+) -> None:
+    wait_for_places(address, 4)
     endpoint.pieces, endpoint.piece_seconds = ["word "] * 1000, 0.02
     streams = []
     try:
@@ -315,6 +328,7 @@ def test_a_full_server_says_when_to_come_again(client: OpenAI, endpoint: Scripte
         endpoint.pieces, endpoint.piece_seconds = None, 0.0
         for stream in streams:
             stream.close()
+    wait_for_places(address, 4)
 
 
 def test_embeddings_are_those_of_the_collection_as_numbers_and_packed(client: OpenAI, address: str) -> None:

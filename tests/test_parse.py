@@ -139,9 +139,9 @@ def test_an_event_comes_back_whole(event: Any) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(chunks(), max_size=3), METADATA)
-def test_a_document_comes_back_with_its_chunks_but_for_their_contexts(found: list[Chunk], metadata: Any) -> None:
+def test_a_document_comes_back_with_its_chunks(found: list[Chunk], metadata: Any) -> None:
     text, placed = "", []
-    shared = {"source": "/a.md", "title": "A", "metadata": metadata, "access": ("staff",), "context": ""}
+    shared = {"source": "/a.md", "title": "A", "metadata": metadata, "access": ("staff",)}
     for chunk in found:
         placed.append(replace(chunk, start=len(text), end=len(text) + len(chunk.text), **shared))
         text += chunk.text

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, StreamingResponse
+from pydantic import ValidationError
 
 from citekite import Filter, KnowledgeBase
 from citekite.errors import (
@@ -28,6 +29,7 @@ from citekite.remote import RemoteKnowledgeBase
 from citekite.remote import knowledge_base as remote_module
 from citekite.render import answer_json
 from citekite.serve.app import create_app
+from citekite.serve.schemas import SearchBody
 from citekite.settings import Settings
 from citekite.types import Turn
 from scripted_endpoint import ScriptedEndpoint
@@ -157,7 +159,15 @@ def test_errors_of_the_knowledge_base_keep_their_class_and_words(
     with pytest.raises(FilterError):
         remote.search(QUESTION, filter="no such field ==")
     with pytest.raises(SettingsError, match="the request cannot be used"):
-        remote.search(QUESTION, k=5000)
+        remote.search("a" * 20_001)
+
+
+def test_more_passages_than_a_server_gives_are_refused_in_words(remote: RemoteKnowledgeBase) -> None:
+    assert len(remote.search(QUESTION, k=remote_module.MOST_HITS)) > 2
+    with pytest.raises(SettingsError, match="k=101 is too many: a server gives 100 passages"):
+        remote.search(QUESTION, k=101)
+    with pytest.raises(ValidationError):
+        SearchBody(question=QUESTION, k=remote_module.MOST_HITS + 1)
 
 
 def test_an_error_before_the_answer_is_its_last_event(address: str) -> None:
@@ -210,9 +220,13 @@ def test_an_address_that_is_none_is_a_setting_that_cannot_be_used() -> None:
         (PlainTextResponse("<html>", 502), "answered 502 Bad Gateway, and not as a citekite server does"),
         (PlainTextResponse("hello"), "answered in a form that citekite .* cannot read"),
         (JSONResponse({"name": "x"}), "answered in a form that citekite .* cannot read"),
+        (
+            problem("Not Found", 404),
+            "/api/v1/status is not there: give the address of a citekite server, without a path",
+        ),
         (RedirectResponse("https://elsewhere/"), "redirects to https://elsewhere/: give that address"),
     ],
-    ids=["proxy", "text", "other JSON", "redirect"],
+    ids=["proxy", "text", "other JSON", "path", "redirect"],
 )
 def test_another_server_is_told_from_ours(reply: Any, words: str) -> None:
     with (
@@ -234,6 +248,15 @@ def test_a_key_that_is_refused_is_named_as_such_and_not_shown(kind: type[Excepti
         kb.status()
     assert app.state.authorization == "Bearer not-to-be-shown"
     assert "not-to-be-shown" not in f"{raised.value!r} {kb!r}"
+
+
+def test_a_missing_key_is_said_with_the_ways_to_give_one() -> None:
+    with (
+        serving(Settings(), stand_in(STATUS, problem("KeyRequired", 401))) as address,
+        RemoteKnowledgeBase(address) as kb,
+        pytest.raises(KeyRequired, match=rf"{address} needs an API key: give it by --key, or set CITEKITE_KEY"),
+    ):
+        kb.status()
 
 
 def test_a_busy_server_is_asked_again_after_the_time_it_names(local: KnowledgeBase) -> None:

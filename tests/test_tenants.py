@@ -1,4 +1,4 @@
-"""Two tenants at the doors for other programs: whatever one asks over `/v1` and `/mcp`, nothing of the other appears."""
+"""Two tenants at `/v1` and `/mcp`: whatever one asks by a client of theirs, nothing of the other appears."""
 
 from __future__ import annotations
 

@@ -88,10 +88,11 @@ def parse_report(values: Values) -> SyncReport:
 def parse_outcome(job: Values) -> SyncReport:
     """What a job did that has ended, of `job_json`; raises the error that ended it.
 
-    Raises `KeyboardInterrupt` where it was cancelled, `ServerError` where the server ended before it was done.
+    A job of which every file failed has a report all the same. Raises `KeyboardInterrupt` where it was cancelled,
+    `ServerError` where the server ended before it was done.
     """
     match job["state"]:
-        case "done":
+        case "done" | "failed" if job["report"] is not None:
             return parse_report(job["report"])
         case "failed":
             raise parse_problem(job["problem"])

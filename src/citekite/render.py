@@ -105,6 +105,7 @@ def document_json(document: StoredDocument) -> dict[str, Any]:
                 "line": chunk.line,
                 "page": chunk.page,
                 "headings": list(chunk.headings),
+                "context": chunk.context,
             }
             for chunk in document.chunks
         ],

@@ -72,10 +72,6 @@ class DocumentSummary:
     title: str
     chunks: int
 
-    def matches(self, text: str) -> bool:
-        """Whether a text is part of the source or title; capitals do not matter."""
-        return text.casefold() in self.source.casefold() or text.casefold() in self.title.casefold()
-
 
 @dataclass(frozen=True, slots=True)
 class CollectionStatus:

@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from citekite import __version__
-from citekite.errors import CitekiteError, RateLimited, ServerBusy, ServerError, SettingsError
+from citekite.cancel import check
+from citekite.errors import CitekiteError, KeyRequired, RateLimited, ServerBusy, ServerError, SettingsError
 from citekite.parse import parse_problem
 from citekite.retry import Transient, call_with_retries, retry_after
 from citekite.settings import without_password
@@ -37,6 +38,7 @@ class ServerClient:
 
         address = server.rstrip("/")
         self.server = without_password(address)  # as messages name it
+        self._has_key = bool(key)
         self._retry_seconds = retry_seconds
         if not key.isascii():
             raise SettingsError("the key of the server (--key, CITEKITE_KEY) has characters that no key has")
@@ -71,12 +73,16 @@ class ServerClient:
         return self._send("POST", path, read, files=parts, data=_given(fields))
 
     def events(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Iterator[tuple[str, Any]]:
-        """The server-sent events of a path: name and values. Closing the iterator closes the connection."""
+        """The server-sent events of a path: name and values; closing the iterator closes the connection.
+
+        So does `citekite.cancel`, at the next event.
+        """
         import httpx2
 
         response = self._open(method, path, **({} if body is None else _json(body)))
         try:
             for event in httpx2.EventSource(response, max_event_size=None):
+                check()
                 yield event.event, json.loads(event.data)
         except (httpx2.TransportError, httpx2.DecodingError, ValueError) as error:
             raise self._broken(error) from None
@@ -150,7 +156,14 @@ class ServerClient:
         except ValueError:
             values = None
         if isinstance(values, dict) and "title" in values:
-            return parse_problem(values, delay)
+            problem = parse_problem(values, delay)
+            if isinstance(problem, KeyRequired) and not self._has_key:
+                return KeyRequired(f"{self.server} needs an API key: give it by --key, or set CITEKITE_KEY")
+            if type(problem) is ServerError and response.status_code == HTTPStatus.NOT_FOUND:
+                return ServerError(
+                    f"{response.url} is not there: give the address of a citekite server, without a path"
+                )
+            return problem
         status = f"{response.status_code} {_reason(response.status_code)}".strip()
         if response.is_redirect:
             where = response.headers.get("location", "nowhere")

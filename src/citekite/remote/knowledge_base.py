@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # Rows of the document list in one request; the server gives no more.
 PAGE = 1000
+# Passages of one question; the server gives no more.
+MOST_HITS = 100
 
 
 def _no_report(progress: Progress) -> None:
@@ -227,9 +229,12 @@ class RemoteKnowledgeBase:
         return {"collection": self._collection}
 
     def _question(self, question: str, k: int | None, filter: str | Filter, mode: Mode | None) -> dict[str, Any]:
+        wanted = k or self._k
+        if wanted and wanted > MOST_HITS:
+            raise SettingsError(f"k={wanted} is too many: a server gives {MOST_HITS} passages for a question at most")
         return {
             "question": question,
-            "k": k or self._k,
+            "k": wanted,
             "mode": mode or self._mode,
             "filter": {"expression": filter} if isinstance(filter, str) else self._filter(filter),
             **self._where(),

@@ -81,6 +81,7 @@ DOCUMENT: dict[str, Any] = {
             "line": 1,
             "page": None,
             "headings": ["Kites"],
+            "context": "",
         }
     ],
 }

@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from citekite import __version__
-from citekite.errors import SettingsError, UnknownCollection
+from citekite.errors import DatabaseLocked, SettingsError, UnknownCollection
+from citekite.remote.beside import running_server
 from citekite.serve.principal import OWNER
 from citekite.serve.service import Service
 from citekite.settings import Settings
@@ -31,7 +32,8 @@ CUT_SECONDS = 8
 def run(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM; then accept nothing more, and let what runs end, or cancel it.
 
-    Raises `SettingsError` for an address that cannot be listened on, or that others reach while there is no key.
+    Raises `SettingsError` for an address that cannot be listened on, or that others reach while there is no key, and
+    `DatabaseLocked` where another server has the database.
     """
     import uvicorn
 
@@ -40,6 +42,10 @@ def run(settings: Settings) -> None:
     from citekite.serve.home import home_of
     from citekite.serve.keys import KeyStore
 
+    if (other := running_server(settings.uri)) is not None:
+        raise DatabaseLocked(
+            f"{settings.uri} is open in {other} already: go to that address, or stop it first (kill {other.pid})"
+        )
     check_address(settings, KeyStore(home_of(settings)))
     app = create_app(settings)
     service: Service = app.state.service

@@ -75,8 +75,8 @@ def _locked(path: Path, holder: str) -> str:
             "wait for it or stop it, or use a Milvus server (--uri http://host:19530)"
         )
     return (
-        f"{path} is open in {server}. {one}: search, ask, chat, sync, documents, status and remove go through that "
-        f"server; for anything else stop it (kill {server.pid}), run the command, and start `citekite serve` again"
+        f"{path} is open in {server}. {one}: search, ask, chat, sync, documents, status, remove and mcp go through "
+        f"that server; for anything else stop it (kill {server.pid}), run the command, and start `citekite serve` again"
     )
 
 

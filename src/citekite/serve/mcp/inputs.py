@@ -38,8 +38,7 @@ class SearchInput(Input):
     )
     filter: FilterBody = Field(
         FilterBody(),
-        description="Only documents of these sources (a file, folder or URL), whose path fits one of these globs, with "
-        "these metadata (where), dated after or before.",
+        description="Only documents for which every condition that is given holds; leave it out to search all.",
     )
 
 

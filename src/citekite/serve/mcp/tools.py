@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from citekite.errors import ServerError, SettingsError
+from citekite.errors import DocumentError, ServerError, SettingsError
 from citekite.events import answer_of
 from citekite.render import answer_json, document_json, retrieval_json
 from citekite.serve.mcp.inputs import AskInput, GetDocumentInput, Input, ListDocumentsInput, SearchInput, SyncInput
@@ -118,7 +118,8 @@ def lines_of(lines: list[str], first: int, last: int | None) -> tuple[str, int]:
 
 
 def _list_documents(call: Call, asked: ListDocumentsInput) -> Result:
-    found = [one for one in call.kb.documents() if one.matches(asked.query)]
+    wanted = asked.query.casefold()
+    found = [one for one in call.kb.documents() if wanted in one.source.casefold() or wanted in one.title.casefold()]
     shown = found[asked.offset : asked.offset + asked.limit]
     lines = [f"{one.id}  {one.title or '(no title)'}, {one.source}, {one.chunks} chunks" for one in shown]
     if shown:
@@ -127,7 +128,7 @@ def _list_documents(call: Call, asked: ListDocumentsInput) -> Result:
         lines = [f"There are {len(found)} documents, and none after the first {asked.offset}."]
     else:
         lines = [
-            f"No document has {asked.query!r} in its source or title." if asked.query else "There are no documents yet."
+            f"No document has {asked.query!r} in its source or title." if wanted else "There are no documents yet."
         ]
     return Result("\n".join(lines), {"total": len(found), "documents": [asdict(one) for one in shown]})
 
@@ -139,6 +140,8 @@ def _sync(call: Call, asked: SyncInput) -> Result:
         raise ServerError(
             "the sync was stopped; what it had stored stays, and the next one goes on from there"
         ) from None
+    if report.failures and not report.new + report.changed + report.unchanged:
+        raise DocumentError("; ".join(f"{failure.source}: {failure.reason}" for failure in report.failures))
     counts = f"{report.new} new, {report.changed} changed, {report.unchanged} unchanged, {report.pruned} pruned"
     failures = [f"Failed: {failure.source}: {failure.reason}" for failure in report.failures]
     return Result("\n".join([f"Documents: {counts}.", *failures]), asdict(report))

@@ -17,6 +17,7 @@ from citekite.ingest.sniff import media_type
 from citekite.ingest.uploads import parse_upload, upload_path, upload_source
 from citekite.knowledge_base import KnowledgeBase
 from citekite.render import document_json
+from citekite.reports import DocumentSummary
 from citekite.serve.asking import Caller, CollectionName, TheService
 from citekite.serve.examples import DOCUMENT, JOB, reply
 from citekite.serve.job_store import job_json
@@ -71,7 +72,7 @@ async def documents(
     query: Annotated[str, Query(max_length=1000, description="Part of the source or title.")] = "",
 ) -> dict[str, Any]:
     kb = service.knowledge_base(caller, collection)
-    found = [one for one in await service.workers.call(kb.documents) if one.matches(query)]
+    found = [one for one in await service.workers.call(kb.documents) if _matches(one, query.casefold())]
     return {"total": len(found), "documents": [asdict(one) for one in found[offset : offset + limit]]}
 
 
@@ -144,6 +145,10 @@ async def sample(service: TheService, caller: Caller, body: SampleBody | None = 
 async def delete(service: TheService, caller: Caller, id: str, collection: CollectionName = None) -> dict[str, Any]:
     caller.require("write")
     return {"chunks": await service.workers.call(lambda: remove_document(service, caller, collection, id))}
+
+
+def _matches(document: DocumentSummary, query: str) -> bool:
+    return query in document.source.casefold() or query in document.title.casefold()
 
 
 def _lines(document: dict[str, Any], first: int, last: int | None) -> dict[str, Any]:
