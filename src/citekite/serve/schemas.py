@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,13 +19,13 @@ class FilterBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    sources: list[str] = Field([], description="Documents, or all below a folder or URL; one of these.")
-    paths: list[str] = Field([], description="Globs of the path, such as *.md or handbook/*; one of these.")
-    where: dict[str, Any] = Field({}, description="Metadata by key; a list of values takes each of them.")
-    after: date | None = Field(None, description="Dated on this day or later.")
-    before: date | None = Field(None, description="Dated before this day.")
-    date_key: str = Field("date", description="The metadata key that after and before look at.")
-    expression: str = Field("", description='A Milvus expression, such as source like "%faq%" or page > 3.')
+    sources: Annotated[list[str], Field(description="Documents, or all below a folder or URL; one of these.")] = []
+    paths: Annotated[list[str], Field(description="Globs of the path, such as *.md or handbook/*; one of these.")] = []
+    where: Annotated[dict[str, Any], Field(description="Metadata by key; of a list, one of its values.")] = {}
+    after: Annotated[date | None, Field(description="Dated on this day or later.")] = None
+    before: Annotated[date | None, Field(description="Dated before this day.")] = None
+    date_key: Annotated[str, Field(description="The metadata key that after and before look at.")] = "date"
+    expression: Annotated[str, Field(description='A Milvus expression: source like "%faq%", page > 3.')] = ""
 
     def to_filter(self) -> Filter:
         return Filter(**dict(self))
