@@ -185,8 +185,8 @@ def test_the_history_is_bounded_and_keeps_what_runs(tmp_path: Path, monkeypatch:
 def served(folder: Path, endpoint: ScriptedEndpoint) -> tuple[subprocess.Popen[bytes], httpx2.Client]:
     """A server in a process of its own, and a client of it."""
     port = free_port()
-    options = {"uri": "docs.db", "port": port, "embedder": "api", "base-url": endpoint.base_url}
-    more = {"embedding-model": "m", "api-key": "k", "batch-size": 4, "concurrency": 1}
+    options = {"uri": "docs.db", "port": port, "embedder": "api", "embedding-base-url": endpoint.base_url}
+    more = {"embedding-model": "m", "embedding-api-key": "k", "batch-size": 4, "concurrency": 1}
     arguments = [f"--{name}={value}" for name, value in {**options, **more}.items()]
     process = subprocess.Popen(
         command("serve", *arguments),

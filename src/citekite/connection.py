@@ -25,18 +25,27 @@ if TYPE_CHECKING:
 class Connection:
     """What the knowledge bases of one collection share: store, opened collection, models.
 
-    Threads may use it; `lock` is held by what writes, so that a write waits for the one before.
+    Threads may use it; `lock` is held by what writes, so that a write waits for the one before. With `beside` the store
+    is that of another connection, which closes it.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, beside: Connection | None = None) -> None:
         self.settings = settings
+        self._beside = beside
         self.models = Models(settings)
         self.lock = threading.RLock()
         self._opened: Collection | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the collection was found, and is held open."""
+        return self._opened is not None
+
     @cached_property
     def store(self) -> MilvusStore:
         """The store that the settings name; not connected before it is used."""
+        if self._beside is not None:
+            return self._beside.store
         from citekite.store.milvus import MilvusStore
 
         return MilvusStore.from_settings(self.settings)
@@ -97,7 +106,7 @@ class Connection:
             collection=self.settings.collection,
             collections=tuple(self.store.names()),
             documents=len(documents),
-            chunks=sum(document.chunks for document in documents),
+            chunks=collection.count(),
             embedder=record.embedder,
             dimension=record.dimension,
             splitter=record.splitter,
@@ -144,6 +153,5 @@ class Connection:
         """Close the database; a later use opens it again."""
         with self.lock:
             self._opened = None
-            if "store" in self.__dict__:
-                self.store.close()
-                del self.__dict__["store"]
+            if (store := self.__dict__.pop("store", None)) is not None and self._beside is None:
+                store.close()

@@ -54,6 +54,10 @@ class SettingsError(CitekiteError):
     """A setting or an argument that cannot be used."""
 
 
+class InvalidRequest(SettingsError):
+    """A request to the server that is not what its path takes."""
+
+
 class SourceError(CitekiteError):
     """A source that cannot be read."""
 

@@ -13,6 +13,7 @@ from citekite.access import Grant, check_group
 from citekite.connection import Connection
 from citekite.errors import AccessDenied, CitekiteError, DiskFull, StoreError, UnknownCollection
 from citekite.events import Event, Failed, answer_of
+from citekite.home import uploads_of
 from citekite.reports import CollectionStatus, DocumentSummary, Progress, SyncPlan, SyncReport
 from citekite.settings import Settings, load_settings
 from citekite.types import Answer, Chunk, Hit, Mode, Retrieval, StoredDocument, Turn
@@ -202,7 +203,7 @@ class KnowledgeBase:
 
     def documents(self) -> list[DocumentSummary]:
         """All documents of the collection, sorted by source."""
-        return self.collection().documents()
+        return list(self.collection().documents())
 
     def document(self, id_or_source: str) -> StoredDocument:
         """A document with its text, by its id or its source; raises `UnknownDocument`."""
@@ -219,6 +220,21 @@ class KnowledgeBase:
         view = copy.copy(self)
         view._groups = names if self._groups is None else self._groups & names
         return view
+
+    def in_collection(self, name: str) -> KnowledgeBase:
+        """The same for another collection of the database; it shares the connection, and does not close it.
+
+        Raises `SettingsError` for a name that cannot be one.
+        """
+        settings = Settings.model_validate({**dict(self.settings), "collection": name})
+        other = KnowledgeBase(settings=settings)
+        other._connection = Connection(settings, beside=self._connection)
+        other._groups = self._groups
+        return other
+
+    def is_open(self) -> bool:
+        """Whether the collection was found, and is held open."""
+        return self._connection.is_open
 
     def status(self) -> CollectionStatus:
         """What the collection holds and how it was made."""
@@ -268,10 +284,11 @@ class KnowledgeBase:
     def remove(self, source: str | Path) -> int:
         """Delete a document, or all documents below a folder or archive; returns how many chunks there were.
 
-        Raises `StoreError` where nothing of that source is stored, and `AccessDenied`, having deleted nothing, where a
-        restricted one may not delete all that it sees of it.
+        An uploaded file is deleted with its last document. Raises `StoreError` where nothing of that source is stored,
+        and `AccessDenied`, having deleted nothing, where a restricted one may not delete all that it sees of it.
         """
         from citekite.ingest.sources import is_under, normalise_source
+        from citekite.ingest.uploads import forget_files
 
         with self._connection.lock:
             collection = self._connection.collection()
@@ -289,6 +306,7 @@ class KnowledgeBase:
             ids = [id for state in states.values() for id in state.rows]
             with collection.writing() as writer:
                 writer.delete(ids)
+            forget_files(states, collection.states, uploads_of(self.settings))
             return len(ids)
 
     def set_tuned(

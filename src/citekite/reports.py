@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from citekite.access import AccessList
 from citekite.types import Usage
 
 
@@ -65,12 +66,13 @@ class SyncReport:
 
 @dataclass(frozen=True, slots=True)
 class DocumentSummary:
-    """A document in the index: its source, title and number of chunks."""
+    """A document in the index: its source, title, number of chunks, and the groups that may see it (none: everyone)."""
 
     id: str
     source: str
     title: str
     chunks: int
+    access: AccessList = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ def revoke(
 
 
 def _home(arguments: dict[str, Any]) -> Path:
-    from citekite.serve.home import home_of
+    from citekite.home import home_of
     from citekite.settings import load_settings
 
     return home_of(load_settings(arguments).settings)

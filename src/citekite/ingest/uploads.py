@@ -11,7 +11,8 @@ import posixpath
 import re
 import stat
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
@@ -95,3 +96,19 @@ def upload_path(source: str, uploads: Path | None) -> Path:
     if not stat.S_ISDIR(kinds[0]) or (name and not stat.S_ISREG(kinds[1])):
         raise SourceError(f"{source!r} is no regular file")
     return path
+
+
+def forget_files(removed: Iterable[str], stored_below: Callable[[Sequence[str]], Iterable[str]], uploads: Path) -> None:
+    """Delete the files of uploads whose documents were removed, but not one of which others are still stored.
+
+    `stored_below` gives the stored sources that start with one of some roots.
+    """
+    for file in sorted({_file_of(source) for source in removed if source.startswith("upload://")}):
+        if not any(source == file or source.startswith((f"{file}!/", f"{file}#")) for source in stored_below([file])):
+            with suppress(SourceError):  # it is gone already
+                upload_path(file, uploads).unlink(missing_ok=True)
+
+
+def _file_of(source: str) -> str:
+    space, name, _ = parse_upload(source)
+    return upload_source(space, name)

@@ -12,13 +12,13 @@ from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
 
 from citekite import __version__
-from citekite.serve.examples import PROBLEMS
+from citekite.serve.examples import ANYWHERE, problems
 from citekite.serve.guard import Guard
 from citekite.serve.mcp.http import make_manager, mcp_route
 from citekite.serve.metrics import CountRequests
 from citekite.serve.openai_api import routes as openai_routes
 from citekite.serve.openai_api.errors import OpenAIErrors
-from citekite.serve.problems import add_problem_handlers, documented
+from citekite.serve.problems import add_problem_handlers
 from citekite.serve.routes import ask, collections, documents, health, jobs, library, map, reports
 from citekite.serve.service import Service
 from citekite.settings import Settings
@@ -59,9 +59,10 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.service = service
     add_problem_handlers(app)
-    replies = {**documented(), **PROBLEMS}
     for module in (ask, library, documents, jobs, collections, reports, map):
-        app.include_router(module.router, prefix="/api/v1", responses=replies, dependencies=[Security(BEARER)])
+        app.include_router(
+            module.router, prefix="/api/v1", responses=problems(*ANYWHERE), dependencies=[Security(BEARER)]
+        )
     app.include_router(openai_routes.router, prefix="/v1", dependencies=[Security(BEARER)])
     app.include_router(health.router)
     app.router.routes.append(mcp_route(mcp))

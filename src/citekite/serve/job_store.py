@@ -49,8 +49,7 @@ class Job:
     def is_visible_to(self, principal: Principal) -> bool:
         """Whether a caller may know of it: the key that started it, or an admin."""
         own = (self.key_id, self.key) == (principal.key_id, principal.name)
-        allowed = not principal.collections or self.collection in principal.collections
-        return own or (principal.scope == "admin" and allowed)
+        return own or (principal.scope == "admin" and principal.may_use(self.collection))
 
 
 def job_json(job: Job) -> dict[str, Any]:

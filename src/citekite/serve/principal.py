@@ -33,9 +33,13 @@ class Principal:
         if SCOPES.index(self.scope) < SCOPES.index(scope):
             raise AccessDenied(f"the key {self.name!r} has the scope {self.scope!r}, and this needs {scope!r}")
 
+    def may_use(self, collection: str) -> bool:
+        """Whether the key is for a collection."""
+        return not self.collections or collection in self.collections
+
     def require_collection(self, collection: str) -> None:
         """Raise `AccessDenied` for a collection that the key is not for."""
-        if self.collections and collection not in self.collections:
+        if not self.may_use(collection):
             raise AccessDenied(f"the key {self.name!r} is not for the collection {collection!r}")
 
 

@@ -62,13 +62,22 @@ class HitReply(TypedDict):
 
 
 @_exact
+class UsageReply(TypedDict):
+    """The tokens that the model endpoint counted."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@_exact
 class SearchReply(TypedDict):
-    """The hits, best first, the texts that were searched for, remarks, and the seconds of each stage."""
+    """The hits, best first, the texts searched for, remarks, the seconds of each stage, the tokens of rewriting."""
 
     hits: list[HitReply]
     queries: list[str]
     notes: list[str]
     seconds: dict[str, float]
+    usage: UsageReply
 
 
 @_exact
@@ -111,14 +120,6 @@ class StepReply(TypedDict):
     text: str
     queries: list[str]
     new: int
-
-
-@_exact
-class UsageReply(TypedDict):
-    """The tokens that the model endpoint counted."""
-
-    prompt_tokens: int
-    completion_tokens: int
 
 
 @_exact
@@ -166,6 +167,7 @@ SEARCH: dict[str, Any] = {
     "queries": ["How is data stored?"],
     "notes": [],
     "seconds": {"embed": 0.001, "dense": 0.003, "lexical": 0.001, "fetch": 0.002},
+    "usage": {"prompt_tokens": 0, "completion_tokens": 0},
 }
 ANSWER: dict[str, Any] = {
     "question": "How is data stored?",

@@ -37,9 +37,9 @@ def run(settings: Settings) -> None:
     """
     import uvicorn
 
+    from citekite.home import home_of
     from citekite.serve.addresses import check_address
     from citekite.serve.app import create_app
-    from citekite.serve.home import home_of
     from citekite.serve.keys import KeyStore
 
     if (other := running_server(settings.uri)) is not None:
@@ -142,8 +142,5 @@ def _library(service: Service) -> str:
 
 def _terms(service: Service) -> str:
     """Who may come, and who writes the answers."""
-    from citekite.answer.generate import make_generator
-
-    generator = make_generator(service.settings)
     keys = "every request needs a key" if service.keys_required else "no key is needed"
-    return f"{keys}; {generator.model if generator else 'no chat model'}"
+    return f"{keys}; {service.model or 'no chat model'}"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 import threading
+from functools import cached_property
 from pathlib import Path
 
+from citekite.home import home_of, make_home
 from citekite.knowledge_base import KnowledgeBase
 from citekite.serve import uploads
 from citekite.serve.addresses import is_loopback
 from citekite.serve.audit import Audit
-from citekite.serve.home import home_of, make_home
 from citekite.serve.jobs import Jobs
 from citekite.serve.keys import KeyStore
 from citekite.serve.maps import Maps
@@ -22,6 +23,8 @@ from citekite.settings import Settings
 
 # Whether the database answers is asked beside the workers: a server with all of them at work is still ready.
 CHECKS = 4
+# Anyone may ask for collections that there are not: of these, the ones asked for last are remembered.
+MOST_UNOPENED = 64
 
 
 class Service:
@@ -39,7 +42,8 @@ class Service:
         self.metrics = Metrics(lambda: self.workers.free)
         self.maps = Maps()
         self._lock = threading.Lock()
-        self._knowledge_bases: dict[str, KnowledgeBase] = {}
+        self._knowledge_base = KnowledgeBase(settings=settings)
+        self._others: dict[str, KnowledgeBase] = {}
         self._jobs: Jobs | None = None
 
     @property
@@ -57,6 +61,21 @@ class Service:
         """Whether a request needs a key: where there is one, and on every address that other machines reach."""
         return not is_loopback(self.settings.host) or self.keys.exist()
 
+    @cached_property
+    def model(self) -> str:
+        """The name of the model that writes answers; empty without one."""
+        from citekite.answer.generate import make_generator
+
+        generator = make_generator(self.settings)
+        return generator.model if generator else ""
+
+    @cached_property
+    def embedder(self) -> str:
+        """The name of what embeds a collection that is made now."""
+        from citekite.embed.choose import make_embedder
+
+        return make_embedder(self.settings).name
+
     def knowledge_base(self, principal: Principal, collection: str | None = None) -> KnowledgeBase:
         """The knowledge base of a collection (by default that of the settings), as this caller may see it.
 
@@ -73,8 +92,8 @@ class Service:
         await self.checks.close()
         await asyncio.to_thread(self.stop_jobs)
         with self._lock:
-            while self._knowledge_bases:
-                self._knowledge_bases.popitem()[1].close()
+            self._others.clear()
+            self._knowledge_base.close()
 
     def default_for(self, principal: Principal) -> str:
         """The collection of the settings, or the first that the key is for."""
@@ -88,8 +107,12 @@ class Service:
             self._jobs.close()
 
     def _shared(self, name: str) -> KnowledgeBase:
+        if name == self.settings.collection:
+            return self._knowledge_base
         with self._lock:
-            if name not in self._knowledge_bases:
-                settings = Settings.model_validate({**dict(self.settings), "collection": name})
-                self._knowledge_bases[name] = KnowledgeBase(settings=settings)
-            return self._knowledge_bases[name]
+            kb = self._others.pop(name, None) or self._knowledge_base.in_collection(name)
+            self._others[name] = kb  # as the latest
+            unopened = [each for each, other in self._others.items() if not other.is_open()]
+            for each in unopened[:-MOST_UNOPENED]:
+                del self._others[each]
+            return kb

@@ -22,8 +22,7 @@ from citekite.ingest.archive import Archive, too_large
 from citekite.ingest.base import LoadOptions
 from citekite.ingest.formats import is_without_text, suffix_of
 from citekite.ingest.sniff import checked_name
-from citekite.ingest.sources import is_under
-from citekite.ingest.uploads import SHARED, parse_upload, plain_name, space_of, upload_path, upload_source
+from citekite.ingest.uploads import SHARED, plain_name, space_of, upload_source
 
 MOST_FILES = 1000
 _PIECE = 1 << 20
@@ -184,14 +183,6 @@ def clear(home: Path) -> None:
     shutil.rmtree(home / "uploads" / _STAGED, ignore_errors=True)
     for previous in (home / "uploads").glob(f"*/*/{_PREVIOUS}*"):
         previous.unlink(missing_ok=True)
-
-
-def forget(source: str, uploads: Path, stored: Iterable[str]) -> None:
-    """Delete the file of an upload whose documents were removed, unless others of the same file are `stored`."""
-    space, name, _ = parse_upload(source)
-    root = upload_source(space, name)
-    if not any(is_under(other, root) for other in stored):
-        upload_path(root, uploads).unlink(missing_ok=True)
 
 
 def access_of(space: str, uploads: Path) -> tuple[str, ...]:

@@ -114,18 +114,6 @@ def start_sync(
     return service.jobs.start(kind, kb.settings.collection, sources, caller, work)
 
 
-def remove_document(service: Service, caller: Principal, collection: str | None, id: str) -> int:
-    """Delete a document, and its file if it was uploaded; returns how many chunks there were."""
-    kb = service.knowledge_base(caller, collection)
-    source = kb.document(id).source
-    count = kb.remove(source)
-    if source.startswith("upload://"):
-        everything = service.knowledge_base(OWNER, kb.settings.collection)
-        space, name, _ = parse_upload(source)
-        uploads.forget(source, uploads_of(kb.settings), _stored(everything, f"upload://{space}/{name}"))
-    return count
-
-
 def _access_of(caller: Principal, kb: KnowledgeBase, sources: Access, asked: SyncRequest) -> Access:
     """The access list as asked for; for uploads that which they were given when they came."""
     found = [source for source in sources if source.startswith("upload://")]
@@ -150,14 +138,10 @@ def _with(access: Access) -> dict[str, Any]:
     return {"access": list(access)} if access else {}
 
 
-def _is_stored(kb: KnowledgeBase, source: str) -> bool:
+def _is_stored(kb: KnowledgeBase, root: str) -> bool:
     try:
-        return bool(_stored(kb, source))
+        return any(is_under(source, root) for source in kb.collection().states([root]))
     except UnknownCollection:
         return False
     except StoreError:
         return True  # the store cannot tell now: better a file too many than one too few
-
-
-def _stored(kb: KnowledgeBase, root: str) -> list[str]:
-    return [source for source in kb.collection().states([root]) if is_under(source, root)]

@@ -25,7 +25,7 @@ from citekite.store.rows import ACCESS, Row, Rows, Scored, from_field
 from citekite.store.writer import Entry, Writer
 from citekite.types import Chunk, StoredDocument, joined
 
-_REMEMBERED_SOURCES = 16  # readers whose list of sources is remembered
+_REMEMBERED_LISTS = 16  # readers whose list of documents is remembered
 
 
 @dataclass(slots=True)
@@ -66,7 +66,7 @@ class Collection:
         self._index = index
         self._all = self._rows = Rows(client, uri, physical, consistency)
         self._restricted = False
-        self._sources: dict[tuple[str, str], Sequence[str]] = {}
+        self._documents: dict[tuple[str, str], Sequence[DocumentSummary]] = {}
         missing = {name for name, there in (("context", record.has_contexts), (ACCESS, record.has_access)) if not there}
         self._fields = tuple(name for name in schema.CHUNK_FIELDS if name not in missing)
         self.record = record
@@ -145,31 +145,34 @@ class Collection:
                 state.access.add(from_field(row[ACCESS]) if self.record.has_access else ())
         return states
 
-    def sources(self) -> Sequence[str]:
-        """The distinct sources, sorted; they are read again only where the content may have changed."""
-        state = self.state()
-        if (known := self._sources.get((self._rows.key, state))) is not None:
-            return known
-        sources = sorted({row["source"] for row in self.scan("", ("source",))})
-        if state:
-            if len(self._sources) >= _REMEMBERED_SOURCES:
-                self._sources.clear()
-            self._sources[self._rows.key, state] = sources
-        return sources
+    def sources(self) -> list[str]:
+        """The distinct sources, sorted."""
+        return [document.source for document in self.documents()]
 
-    def documents(self) -> list[DocumentSummary]:
-        """All documents, sorted by source."""
+    def documents(self) -> Sequence[DocumentSummary]:
+        """All documents, sorted by source; they are read again only where the content may have changed.
+
+        Of each the first chunk is read alone, which tells how many there are: reading every row of 100,000 takes 12 s.
+        """
+        state = self.state()
+        if (known := self._documents.get((self._rows.key, state))) is not None:
+            return known
         found: dict[str, DocumentSummary] = {}
-        for row in self.scan("", ("id", "source", "title")):
-            source = row["source"]
-            known = found.get(source)
-            found[source] = DocumentSummary(
+        fields = ("id", "source", "title", "chunks", *([ACCESS] if self.record.has_access else []))
+        for row in self.scan("ordinal == 0", fields):
+            found[row["source"]] = DocumentSummary(
                 id=row["id"].partition("-")[0],
-                source=source,
+                source=row["source"],
                 title=row["title"],
-                chunks=known.chunks + 1 if known else 1,
+                chunks=row["chunks"],
+                access=from_field(row[ACCESS]) if self.record.has_access else (),
             )
-        return [found[source] for source in sorted(found)]
+        documents = [found[source] for source in sorted(found)]
+        if state:
+            if len(self._documents) >= _REMEMBERED_LISTS:
+                self._documents.clear()
+            self._documents[self._rows.key, state] = documents
+        return documents
 
     def document(self, id_or_source: str) -> StoredDocument:
         """A document by its id or its source, its text put together from its chunks; raises `UnknownDocument`."""

@@ -3,49 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from citekite.errors import (
-    AccessDenied,
     CitekiteError,
     EmbedderMismatch,
     EndpointError,
     EndpointUnavailable,
     FilterError,
-    KeyRequired,
-    RateLimited,
-    ServerBusy,
-    SettingsError,
-    StoreError,
     UnknownCollection,
 )
 from citekite.events import Delta, Event, Failed, answer_of
 from citekite.knowledge_base import KnowledgeBase
 from citekite.render import answer_json, event_json, retrieval_json
 from citekite.serve.asking import Caller, TheService
-from citekite.serve.problems import documented
+from citekite.serve.examples import ANYWHERE, problems, reply
 from citekite.serve.replies import ANSWER, RETRIEVED, SEARCH, AnswerReply, SearchReply
 from citekite.serve.schemas import AskBody, SearchBody
 from citekite.serve.service import Service
 from citekite.serve.sse import EventStream, sse
 from citekite.types import Retrieval
 
-PROBLEMS = documented(
-    SettingsError,
-    FilterError,
-    KeyRequired,
-    AccessDenied,
-    UnknownCollection,
-    EmbedderMismatch,
-    RateLimited,
-    EndpointError,
-    ServerBusy,
-    EndpointUnavailable,
-    StoreError,
-)
+_PROBLEMS = problems(*ANYWHERE, FilterError, UnknownCollection, EmbedderMismatch, EndpointError, EndpointUnavailable)
 STREAM = "".join(
     (
         sse("Retrieved", RETRIEVED),
@@ -56,18 +37,14 @@ STREAM = "".join(
     )
 )
 
-router = APIRouter(tags=["ask"])
-
-
-def _example(media_type: str, example: Any, description: str) -> dict[int | str, dict[str, Any]]:
-    return {200: {"description": description, "content": {media_type: {"example": example}}}}
+router = APIRouter(tags=["ask"], responses=_PROBLEMS)
 
 
 @router.post(
     "/search",
     summary="The passages that answer a question best.",
     response_model=SearchReply,
-    responses={**PROBLEMS, **_example("application/json", SEARCH, "The hits, best first.")},
+    responses=reply(SEARCH, description="The hits, best first."),
 )
 async def search(body: SearchBody, request: Request, service: TheService, caller: Caller) -> JSONResponse:
     """Searches by meaning and by words, and fuses both; `mode` chooses one of them, `filter` the documents."""
@@ -85,7 +62,7 @@ async def search(body: SearchBody, request: Request, service: TheService, caller
     "/ask",
     summary="An answer with citations.",
     response_model=AnswerReply,
-    responses={**PROBLEMS, **_example("application/json", ANSWER, "The answer, when it is complete.")},
+    responses=reply(ANSWER, description="The answer, when it is complete."),
 )
 async def ask(body: AskBody, request: Request, service: TheService, caller: Caller) -> JSONResponse:
     """The citation of number n is of `hits[n - 1]`; offsets point into the document's text.
@@ -102,7 +79,7 @@ async def ask(body: AskBody, request: Request, service: TheService, caller: Call
     summary="An answer as server-sent events.",
     status_code=200,
     response_class=EventStream,
-    responses={**PROBLEMS, **_example("text/event-stream", STREAM, "The events, as they come.")},
+    responses=reply(STREAM, description="The events, as they come.", media_type="text/event-stream"),
 )
 async def ask_stream(body: AskBody, service: TheService, caller: Caller) -> EventStream:
     """`Step` (of a deep answer), `Retrieved`, then `Delta` and `Cited`, then `Done` with the whole answer, or `Failed`.

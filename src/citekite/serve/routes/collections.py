@@ -5,18 +5,20 @@ from __future__ import annotations
 import shutil
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Request, Response
 
-from citekite.errors import ServerBusy, UnknownCollection
+from citekite.errors import CollectionExists, EndpointError, ServerBusy, UnknownCollection
 from citekite.home import uploads_of
 from citekite.knowledge_base import KnowledgeBase
 from citekite.serve.asking import Caller, TheService
-from citekite.serve.examples import reply
+from citekite.serve.examples import ANYWHERE, problems, reply
 from citekite.serve.principal import Principal
 from citekite.serve.schemas import COLLECTION, CollectionBody
 from citekite.serve.service import Service
 
-router = APIRouter(tags=["collections"])
+router = APIRouter(
+    tags=["collections"], responses=problems(*ANYWHERE, UnknownCollection, CollectionExists, EndpointError)
+)
 
 _COLLECTION = {"name": "handbook", "documents": 12, "chunks": 340}
 _LISTING = {"default": "citekite", "collections": [_COLLECTION]}
@@ -36,8 +38,9 @@ async def collections(service: TheService, caller: Caller) -> dict[str, Any]:
     summary="Make an empty collection.",
     responses=reply({**_COLLECTION, "documents": 0, "chunks": 0}, status=201),
 )
-async def create(body: CollectionBody, service: TheService, caller: Caller) -> dict[str, Any]:
+async def create(request: Request, body: CollectionBody, service: TheService, caller: Caller) -> dict[str, Any]:
     caller.require("admin")
+    request.state.target = body.name
     kb = service.knowledge_base(caller, body.name)
     await service.workers.call(kb.create)
     return {"name": body.name, "documents": 0, "chunks": 0}
@@ -57,25 +60,15 @@ async def delete(name: Annotated[str, Path(pattern=COLLECTION)], service: TheSer
 
 
 def _listing(service: Service, caller: Principal) -> list[dict[str, Any]]:
-    names = service.knowledge_base(caller).collections()
     found = []
-    for name in names:
-        if caller.collections and name not in caller.collections:
-            continue
+    for name in filter(caller.may_use, service.knowledge_base(caller).collections()):
         try:
-            documents, chunks = _counts(service.knowledge_base(caller, name), caller)
+            kb = service.knowledge_base(caller, name)
+            documents, chunks = len(kb.documents()), kb.count()
         except UnknownCollection:  # it was deleted meanwhile, or a killed process left it half made
             continue
         found.append({"name": name, "documents": documents, "chunks": chunks})
     return found
-
-
-def _counts(kb: KnowledgeBase, caller: Principal) -> tuple[int, int]:
-    """How many documents and chunks the caller may see."""
-    if caller.groups is None:
-        return len(kb.collection().sources()), kb.count()
-    documents = kb.documents()
-    return len(documents), sum(document.chunks for document in documents)
 
 
 def _delete(service: Service, kb: KnowledgeBase) -> None:

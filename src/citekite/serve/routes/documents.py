@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse
 from starlette.datastructures import FormData, UploadFile
 
-from citekite.errors import SettingsError, SourceError, UnknownDocument
+from citekite.errors import SettingsError, SourceError, UnknownCollection, UnknownDocument
 from citekite.home import uploads_of
 from citekite.ingest.sniff import media_type
 from citekite.ingest.uploads import parse_upload, upload_path, upload_source
@@ -19,19 +19,22 @@ from citekite.knowledge_base import KnowledgeBase
 from citekite.render import document_json
 from citekite.reports import DocumentSummary
 from citekite.serve.asking import Caller, CollectionName, TheService
-from citekite.serve.examples import DOCUMENT, JOB, reply
+from citekite.serve.examples import ANYWHERE, DOCUMENT, JOB, problems, reply
 from citekite.serve.job_store import job_json
 from citekite.serve.schemas import COLLECTION, SampleBody, UrlBody
 from citekite.serve.uploads import receive
-from citekite.serve.writing import SyncRequest, remove_document, start_sample, start_sync, start_upload
+from citekite.serve.writing import SyncRequest, start_sample, start_sync, start_upload
 
-router = APIRouter(tags=["documents"])
+router = APIRouter(tags=["documents"], responses=problems(*ANYWHERE, UnknownCollection, UnknownDocument, SourceError))
 
 Offset = Annotated[int, Query(ge=0, le=10**9)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Line = Annotated[int | None, Query(ge=1, le=10**9)]
 
-_SUMMARIES = {"total": 1, "documents": [{name: DOCUMENT[name] for name in ("id", "source", "title")} | {"chunks": 1}]}
+_SUMMARIES = {
+    "total": 1,
+    "documents": [{name: DOCUMENT[name] for name in ("id", "source", "title", "access")} | {"chunks": 1}],
+}
 _ACCEPTED = reply(JOB, status=202)
 _FORM = {
     "requestBody": {
@@ -131,10 +134,14 @@ async def url(request: Request, body: UrlBody, service: TheService, caller: Call
 
 
 @router.post("/documents/sample", status_code=202, summary="Take in a small library to try.", responses=_ACCEPTED)
-async def sample(service: TheService, caller: Caller, body: SampleBody | None = None) -> dict[str, Any]:
+async def sample(
+    request: Request, service: TheService, caller: Caller, body: SampleBody | None = None
+) -> dict[str, Any]:
     caller.require("write")
     collection = body.collection if body else None
-    return job_json(await service.workers.call(lambda: start_sample(service, caller, collection)))
+    job = await service.workers.call(lambda: start_sample(service, caller, collection))
+    request.state.target = ", ".join(job.sources)
+    return job_json(job)
 
 
 @router.delete(
@@ -142,9 +149,17 @@ async def sample(service: TheService, caller: Caller, body: SampleBody | None = 
     summary="Delete a document, and its file if it was uploaded.",
     responses=reply({"chunks": 3}),
 )
-async def delete(service: TheService, caller: Caller, id: str, collection: CollectionName = None) -> dict[str, Any]:
+async def delete(
+    request: Request, service: TheService, caller: Caller, id: str, collection: CollectionName = None
+) -> dict[str, Any]:
     caller.require("write")
-    return {"chunks": await service.workers.call(lambda: remove_document(service, caller, collection, id))}
+    kb = service.knowledge_base(caller, collection)
+
+    def removed() -> int:
+        source = request.state.target = kb.document(id).source
+        return kb.remove(source)
+
+    return {"chunks": await service.workers.call(removed)}
 
 
 def _matches(document: DocumentSummary, query: str) -> bool:

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
-from citekite.errors import UnknownJob
+from citekite.errors import ServerError, SourceError, UnknownJob
 from citekite.serve.asking import Caller, TheService
-from citekite.serve.examples import JOB, reply
+from citekite.serve.examples import ANYWHERE, JOB, problems, reply
 from citekite.serve.job_store import Job, job_json
 from citekite.serve.principal import Principal
 from citekite.serve.schemas import JobBody
@@ -20,7 +20,7 @@ from citekite.serve.service import Service
 from citekite.serve.sse import sse
 from citekite.serve.writing import SyncRequest, start_sync
 
-router = APIRouter(tags=["jobs"])
+router = APIRouter(tags=["jobs"], responses=problems(*ANYWHERE, UnknownJob, SourceError, ServerError))
 
 _EVENTS = 'event: Progress\ndata: {"stage": "embedding", "done": 96, "total": 240, "unit": "chunks"}\n\n'
 

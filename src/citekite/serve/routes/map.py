@@ -9,11 +9,16 @@ import numpy as np
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
+from citekite.errors import EmbedderMismatch, EndpointError, EndpointUnavailable, FilterError, UnknownCollection
 from citekite.render import hit_json
 from citekite.serve.asking import Caller, CollectionName, TheService
+from citekite.serve.examples import ANYWHERE, problems
 from citekite.serve.schemas import LONGEST_QUESTION, FilterBody
 
-router = APIRouter(tags=["map"])
+router = APIRouter(
+    tags=["map"],
+    responses=problems(*ANYWHERE, FilterError, UnknownCollection, EmbedderMismatch, EndpointError, EndpointUnavailable),
+)
 
 
 class LocateBody(BaseModel):

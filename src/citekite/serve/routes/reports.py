@@ -13,10 +13,10 @@ from fastapi import Path as PathParameter
 
 from citekite.errors import AccessDenied, UnknownReport
 from citekite.serve.asking import Caller, TheService
-from citekite.serve.examples import reply
+from citekite.serve.examples import ANYWHERE, problems, reply
 from citekite.serve.principal import Principal
 
-router = APIRouter(tags=["reports"])
+router = APIRouter(tags=["reports"], responses=problems(*ANYWHERE, UnknownReport))
 
 Name = Annotated[str, PathParameter(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
 
