@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.server
 import io
 import json
+import os
+import socket
+import subprocess
+import tempfile
 import threading
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from citekite.errors import UnknownCollection
 from citekite.serve.app import create_app
+from citekite.serve.principal import OWNER
+from citekite.serve.service import MOST_UNOPENED, Service
 from citekite.settings import Settings
-from served import serving
+from citekite.store.embedded import lock_holder
+from commands import citekite
+from served import serving, wait_for
 from stored import write
 
 KITES = b"# Kites\n\nThe red kite has a forked tail.\n"
 OWLS = b"# Owls\n\nThe barn owl hunts voles at night.\n"
+
+
+def last_write(api: Api) -> dict[str, Any]:
+    """The last line of the audit log."""
+    line: dict[str, Any] = json.loads((api.home / "audit.jsonl").read_text().splitlines()[-1])
+    return line
 
 
 class Api:
@@ -223,6 +241,126 @@ def test_members_of_an_archive_go_one_by_one_and_the_file_with_the_last(api: Api
     assert api.sources() == []
 
 
+def test_the_audit_log_names_what_was_changed(api: Api) -> None:
+    api.ended(api.client.post("/documents/sample"))
+    assert last_write(api)["target"].startswith("upload://shared/")
+    api.ended(api.upload(("a.md", KITES)))
+    assert (last_write(api)["action"], last_write(api)["target"]) == ("upload", "upload://shared/a.md")
+    api.client.delete(f"/documents/{api.id_of('upload://shared/a.md')}")
+    assert (last_write(api)["action"], last_write(api)["target"]) == ("delete document", "upload://shared/a.md")
+    api.client.post("/collections", json={"name": "citekite"})
+    assert (last_write(api)["target"], last_write(api)["outcome"]) == ("citekite", 409)
+
+
+def test_a_name_in_any_script_is_kept(api: Api) -> None:
+    api.ended(api.upload(("风筝.md", KITES)))
+
+    id = api.id_of("upload://shared/风筝.md")
+    assert api.files() == ["shared/风筝.md"]
+    disposition = api.client.get(f"/documents/{id}/original").headers["content-disposition"]
+    assert disposition == "attachment; filename*=utf-8''%E9%A3%8E%E7%AD%9D.md"
+
+
+def test_an_upload_that_breaks_off_leaves_nothing_behind(api: Api) -> None:
+    def temporary() -> set[str]:
+        found = {str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
+        return {name for name in found if name.startswith(f"{tempfile.gettempdir()}/#")}
+
+    before = temporary()
+    with closing(socket.create_connection(("127.0.0.1", int(api.address.rpartition(":")[2])))) as client:
+        client.sendall(
+            f"POST /api/v1/documents HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {api.keys['local']}\r\n"
+            "Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 1900000\r\n\r\n"
+            '--x\r\nContent-Disposition: form-data; name="files"; filename="a.md"\r\n\r\n'.encode()
+            + b"a" * 1_500_000
+        )
+        wait_for(lambda: temporary() > before)
+    wait_for(lambda: temporary() <= before)
+
+    assert api.files() == []
+    assert not list((api.home / "uploads").glob(".staged/*"))
+
+
+def test_many_uploads_at_once_are_all_taken_in(api: Api) -> None:
+    with ThreadPoolExecutor(20) as threads:
+        started = list(threads.map(lambda number: api.upload((f"{number}.md", KITES)), range(20)))
+
+    assert {response.status_code for response in started} == {202}
+    assert {api.ended(response)["state"] for response in started} == {"done"}
+    assert len(api.sources()) == 20
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small file system")
+def test_an_upload_for_which_there_is_no_room_says_so_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", small], check=False).returncode:
+        pytest.skip("mounting is not allowed here")
+    values = Settings(uri=str(tmp_path / "docs.db"), embedder="static", data_dir=str(small / "home"))
+    try:
+        with serving(values) as address:
+            api = Api(address, small / "home", {})
+            refused = api.upload(("large.md", b"# Large\n\n" + b"x" * 3_000_000))
+            job = api.ended(api.upload(("kites.md", KITES)))
+    finally:
+        subprocess.run(["umount", "-l", small], check=True)
+
+    assert (refused.status_code, refused.json()["title"]) == (503, "DiskFull")
+    assert "no space is left" in refused.json()["detail"]
+    assert job["state"] == "done"
+
+
+def test_a_folder_is_one_servers_alone(tmp_path: Path) -> None:
+    values = {"embedder": "static", "data_dir": str(tmp_path / "home")}
+    with serving(Settings(uri=str(tmp_path / "a.db"), **values)) as first:
+        assert httpx2.get(f"{first}/api/v1/jobs").json() == {"jobs": []}
+        with serving(Settings(uri=str(tmp_path / "b.db"), **values)) as second:
+            refused = httpx2.get(f"{second}/api/v1/jobs").json()
+        run = citekite(tmp_path, "serve", "--uri", "c.db", "--data-dir", "home", "--port", "0")
+    with serving(Settings(uri=str(tmp_path / "b.db"), **values)) as second:
+        assert httpx2.get(f"{second}/api/v1/jobs").status_code == 200
+
+    assert (refused["title"], run.returncode) == ("ServerError", 8)
+    for words in (refused["detail"], run.stderr):
+        assert f"in use by another server (process {os.getpid()}): give this one its own (--data-dir)" in words
+
+
+def test_the_server_tells_what_it_is(api: Api, tmp_path: Path) -> None:
+    own = as_key(api, "handbook").client.get("/me").json()
+    assert (own["keys_required"], own["model"], own["collection"]) == (True, "", "handbook")
+    assert own["embedder"].startswith("static:")
+
+    values = Settings(uri=str(tmp_path / "a.db"), base_url="http://127.0.0.1:1/v1", model="writer", embedding_model="e")
+    with serving(values) as address:
+        me = httpx2.get(f"{address}/api/v1/me").json()
+    assert (me["keys_required"], me["model"], me["embedder"]) == (False, "writer", "api:e")
+
+
+def test_a_key_for_one_collection_hears_of_no_other(api: Api) -> None:
+    own = as_key(api, "handbook").client
+    api.ended(api.upload(("a.md", KITES)))
+    assert own.post("/collections", json={"name": "other"}).status_code == 403
+    assert own.post("/collections", json={"name": "handbook"}).status_code == 201
+
+    assert own.get("/status").json()["collections"] == ["handbook"]
+    assert api.client.get("/status").json()["collections"] == ["citekite", "handbook"]
+    assert own.delete("/collections/handbook").status_code == 204
+
+
+def test_names_that_no_collection_has_are_soon_forgotten(tmp_path: Path) -> None:
+    service = Service(Settings(uri=str(tmp_path / "docs.db"), embedder="static"))
+    real = service.knowledge_base(OWNER, "real")
+    real.create()
+    for number in range(MOST_UNOPENED + 10):
+        with pytest.raises(UnknownCollection):
+            service.knowledge_base(OWNER, f"made_up_{number}").count()
+
+    assert len(service._others) == MOST_UNOPENED + 1
+    assert service.knowledge_base(OWNER, "real") is real
+    asyncio.run(service.close())
+    assert lock_holder(tmp_path / "docs.db") is None
+
+
 def test_an_unknown_document_is_not_found(api: Api) -> None:
     api.ended(api.upload(("a.md", KITES)))
     for method, path in (("GET", "/documents/x"), ("DELETE", "/documents/x"), ("GET", "/documents/x/original")):
@@ -393,6 +531,11 @@ def test_uploads_of_different_groups_never_meet(api: Api) -> None:
 
     assert (first["state"], second["state"]) == ("done", "done")
     assert first["sources"] != second["sources"]
+    assert {one["title"]: one["access"] for one in api.documents()} == {
+        "Open": [],
+        "HR": ["hr", "staff"],
+        "Law": ["legal"],
+    }
     assert {one["title"] for one in hr.documents()} == {"Open", "HR"}
     assert {one["title"] for one in legal.documents()} == {"Open", "Law"}
     assert len(api.documents()) == 3

@@ -27,6 +27,7 @@ from citekite.serve.jobs import Jobs
 from citekite.serve.principal import OWNER, Principal
 from commands import command, environment
 from scripted_endpoint import Fault, ScriptedEndpoint
+from served import wait_for
 from stored import free_port, knowledge_base
 
 REPORT = SyncReport(
@@ -212,13 +213,6 @@ def finished(client: httpx2.Client, id: str) -> dict[str, Any]:
     with client.stream("GET", f"/jobs/{id}/events") as stream:
         job: dict[str, Any] = json.loads("".join(stream.iter_text()).rpartition("data: ")[2])["job"]
     return job
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_a_server_that_was_killed_in_a_job_knows_it_and_the_next_sync_completes(tmp_path: Path) -> None:

@@ -65,6 +65,17 @@ def test_globs_are_passed_on(address: str, app: FastAPI, docs: Path) -> None:
         assert kb.sync(docs).new == 2
 
 
+def test_files_that_all_fail_are_reported_each_with_its_reason(address: str, app: FastAPI, tmp_path: Path) -> None:
+    write(tmp_path, {"a.md": "  ", "b.md": "\n"})
+    with beside(address, app, "failing") as kb:
+        report = kb.sync(tmp_path)
+
+    assert [(Path(one.source).name, "no text" in one.reason) for one in report.failures] == [
+        ("a.md", True),
+        ("b.md", True),
+    ]
+
+
 def test_a_source_that_is_not_there_is_the_same_error(address: str, app: FastAPI, docs: Path) -> None:
     with beside(address, app, "same") as kb, pytest.raises(SourceError, match="no file or folder"):
         kb.sync(docs / "missing")

@@ -518,7 +518,7 @@ def test_a_stream_that_outlasts_the_grace_of_a_shutdown_ends_with_a_failed_event
     monkeypatch.setattr(run_module, "GRACE_SECONDS", 0.3)
     between_two_pieces(served.endpoint)
     app = create_app(served.app.state.service.settings)
-    app.state.service._knowledge_bases = served.app.state.service._knowledge_bases  # the database is open already
+    app.state.service._knowledge_base = served.app.state.service._knowledge_base  # the database is open already
     listener = socket.create_server(("127.0.0.1", 0))
     server = run_module.graceful_server(uvicorn.Config(app, log_config=None, lifespan="off"), app.state.service)
     thread = threading.Thread(target=server.run, args=([listener],))

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citekite.errors import DocumentError, SourceError
+from citekite.home import uploads_of
 from citekite.ingest.base import LoadOptions
 from citekite.ingest.sniff import checked_name, media_type, sniff
 from citekite.ingest.sources import find_files, is_under, normalise_source
@@ -26,6 +27,7 @@ from citekite.ingest.uploads import (
     upload_source,
 )
 from citekite.reports import Failure
+from stored import knowledge_base
 
 NASTY = st.text(st.sampled_from('a.b/\\:*?"<>|#!\0\n\t \u202e\u200d\u0301eé~-é日.\ud800')) | st.text(max_size=400)
 
@@ -226,3 +228,21 @@ def test_nothing_is_handed_out_as_a_type_that_a_browser_runs() -> None:
     for name in ("a.html", "a.xhtml", "a.md", "a.svg", "a.txt"):
         assert media_type(name, page).partition(";")[0] in ("text/plain", "text/markdown")
     assert media_type("a.pdf", io.BytesIO(b"%PDF-1.7\n%\xe2\xe3")) == "application/pdf"
+
+
+def test_removing_an_upload_removes_its_file_with_its_last_document(tmp_path: Path) -> None:
+    with knowledge_base(tmp_path / "docs.db", collection="citekite") as kb:
+        space = uploads_of(kb.settings) / "shared"
+        space.mkdir(parents=True)
+        (space / "kites.md").write_text("# Kites\n\nForked tails.\n")
+        (space / "birds.csv").write_text("name,text\nkite,forked\nowl,round\n")
+        kb.sync("upload://shared")
+        first, last, _ = (document.source for document in kb.documents())
+
+        assert kb.remove("upload://shared/kites.md") == 1
+        assert [file.name for file in space.iterdir()] == ["birds.csv"]
+        kb.remove(first)
+        assert [file.name for file in space.iterdir()] == ["birds.csv"]
+        kb.remove(last)
+        assert list(space.iterdir()) == []
+        assert kb.documents() == []

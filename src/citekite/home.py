@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from pathlib import Path
 
-from citekite.errors import SettingsError
+from citekite.errors import ServerError, SettingsError
 from citekite.settings import Settings
 from citekite.store.embedded import database_path, is_embedded
 
@@ -41,3 +43,22 @@ def make_home(home: Path) -> Path:
     except OSError as error:
         raise SettingsError(f"{home} cannot be written: {error.strerror}; choose another folder by data_dir") from None
     return home
+
+
+def claim(home: Path) -> int:
+    """Take the folder for this process; it is free again when the descriptor that is returned is closed.
+
+    Raises `ServerError` while another server has it: that one's jobs and uploads are not ours to clear away.
+    """
+    descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.read(descriptor, 20).decode(errors="replace")
+        os.close(descriptor)
+        raise ServerError(
+            f"the folder {home} is in use by another server (process {holder}): give this one its own (--data-dir)"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, str(os.getpid()).encode())
+    return descriptor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 
@@ -29,6 +30,7 @@ from citekite.errors import (
     WrongHost,
 )
 from citekite.render import problem_json
+from citekite.reports import SyncReport
 from citekite.serve.problems import MEDIA_TYPE
 
 Replies = dict[int | str, dict[str, Any]]
@@ -105,6 +107,16 @@ JOB: dict[str, Any] = {
     "report": None,
     "problem": None,
     "key": "team",
+}
+DONE: dict[str, Any] = {
+    **JOB,
+    "state": "done",
+    "ended": "2026-01-05T09:30:04.000Z",
+    "report": asdict(
+        SyncReport(
+            new=1, changed=0, unchanged=0, pruned=0, added=240, updated=0, kept=0, deleted=0, texts=240, seconds=3.9
+        )
+    ),
 }
 DOCUMENT: dict[str, Any] = {
     "id": "1f7c0d9a52e84b36",

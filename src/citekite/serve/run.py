@@ -49,6 +49,8 @@ def run(settings: Settings) -> None:
     check_address(settings, KeyStore(home_of(settings)))
     app = create_app(settings)
     service: Service = app.state.service
+    if service.home.exists():  # what a server before left half done is seen to, and that no other one uses the folder
+        service.jobs  # noqa: B018
     with _stoppable(), _listening(settings) as listener:
         url = address_of(settings.host, listener.getsockname()[1])
         line = f"citekite serves {_library(service)} at {url}/ ({_terms(service)}); Ctrl-C stops it"

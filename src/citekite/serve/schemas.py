@@ -58,6 +58,18 @@ class TurnBody(BaseModel):
 class AskBody(SearchBody):
     """A question to be answered."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "question": "And the metadata?",
+                    "history": [{"question": "How is data stored?", "answer": "In object storage."}],
+                    "filter": {"paths": ["docs/*"], "after": "2025-01-01"},
+                }
+            ]
+        }
+    )
+
     history: list[TurnBody] = Field([], max_length=50)
     deep: bool = False
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import threading
 from functools import cached_property
 from pathlib import Path
 
-from citekite.home import home_of, make_home
+from citekite.errors import CitekiteError
+from citekite.home import claim, home_of, make_home
 from citekite.knowledge_base import KnowledgeBase
 from citekite.serve import uploads
 from citekite.serve.addresses import is_loopback
@@ -45,13 +47,17 @@ class Service:
         self._knowledge_base = KnowledgeBase(settings=settings)
         self._others: dict[str, KnowledgeBase] = {}
         self._jobs: Jobs | None = None
+        self._claim: int | None = None
 
     @property
     def jobs(self) -> Jobs:
-        """What writes to the collections, and its history; read from the server's folder at first use."""
+        """What writes to the collections, and its history; read from the server's folder at first use.
+
+        Raises `ServerError` where another server uses the folder.
+        """
         with self._lock:
             if self._jobs is None:
-                make_home(self.home)
+                self._claim = claim(make_home(self.home))
                 uploads.clear(self.home)
                 self._jobs = Jobs(self.home / "jobs.sqlite")
             return self._jobs
@@ -71,10 +77,13 @@ class Service:
 
     @cached_property
     def embedder(self) -> str:
-        """The name of what embeds a collection that is made now."""
+        """The name of what embeds a collection that is made now; empty where the settings name none that can."""
         from citekite.embed.choose import make_embedder
 
-        return make_embedder(self.settings).name
+        try:
+            return make_embedder(self.settings).name
+        except CitekiteError:  # whoever makes one is told
+            return ""
 
     def knowledge_base(self, principal: Principal, collection: str | None = None) -> KnowledgeBase:
         """The knowledge base of a collection (by default that of the settings), as this caller may see it.
@@ -94,6 +103,9 @@ class Service:
         with self._lock:
             self._others.clear()
             self._knowledge_base.close()
+            if self._claim is not None:
+                os.close(self._claim)
+                self._claim = None
 
     def default_for(self, principal: Principal) -> str:
         """The collection of the settings, or the first that the key is for."""

@@ -8,7 +8,9 @@ import os
 import posixpath
 import secrets
 import shutil
-from collections.abc import Callable, Collection, Iterable
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -40,7 +42,8 @@ async def receive(request: Request) -> FormData:
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise SettingsError("files are sent as multipart/form-data, each as a part named 'files'")
     try:
-        return await MultiPartParser(request.headers, request.stream(), max_files=MOST_FILES).parse()
+        with _room_in(Path(tempfile.gettempdir())):
+            return await MultiPartParser(request.headers, request.stream(), max_files=MOST_FILES).parse()
     except MultiPartException as error:
         raise SettingsError(f"the form cannot be read: {error.message}") from None
     except ClientDisconnect:
@@ -73,16 +76,17 @@ class Staged:
     def place(self) -> None:
         """Put the files where their sources say; what each one replaces is kept aside."""
         space = self.uploads / self.space
-        space.mkdir(parents=True, exist_ok=True)
-        (space / _ACCESS).write_text(json.dumps(self.access), encoding="utf-8")
-        for name in self.names:
-            previous = space / f"{_PREVIOUS}{name}"
-            previous.unlink(missing_ok=True)
-            if (space / name).exists():
-                _copy(space / name, previous)
-            (self.folder / name).replace(space / name)
-        _sync_folder(space)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        with _room_in(self.uploads):
+            space.mkdir(parents=True, exist_ok=True)
+            (space / _ACCESS).write_text(json.dumps(self.access), encoding="utf-8")
+            for name in self.names:
+                previous = space / f"{_PREVIOUS}{name}"
+                previous.unlink(missing_ok=True)
+                if (space / name).exists():
+                    _copy(space / name, previous)
+                (self.folder / name).replace(space / name)
+            _sync_folder(space)
+        self.discard()
 
     def settle(self, failed: Collection[str], is_stored: Callable[[str], bool]) -> None:
         """Keep what the collection now holds: a file that failed gives way to the one it replaced, or goes.
@@ -109,27 +113,37 @@ def stage(files: Iterable[UploadFile], uploads: Path, access: tuple[str, ...], o
     Raises `TooLarge` for a file over the limit, `SourceError` with the reason for each one that is not taken.
     """
     folder = uploads.parent / _STAGED / secrets.token_hex(8)
-    folder.mkdir(parents=True)
     names: list[str] = []
     refused: list[str] = []
     try:
-        for file in files:
-            try:
-                name = _free(checked_name(plain_name(file.filename or ""), file.file), names)
-                _check_size(name, file, options)
-                _write(file.file, folder / name)
-            except DocumentError as error:
-                refused.append(str(error))
-            else:
-                names.append(name)
+        with _room_in(uploads):
+            folder.mkdir(parents=True)
+            for file in files:
+                try:
+                    name = _free(checked_name(plain_name(file.filename or ""), file.file), names)
+                    _check_size(name, file, options)
+                    _write(file.file, folder / name)
+                except DocumentError as error:
+                    refused.append(str(error))
+                else:
+                    names.append(name)
         if refused:
             raise SourceError(f"nothing was taken: {'; '.join(refused)}")
-    except BaseException as error:
+    except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise DiskFull(f"no space is left for uploads in {uploads}: free some, then upload again") from error
         raise
     return Staged(uploads, access, folder, tuple(names))
+
+
+@contextmanager
+def _room_in(folder: Path) -> Iterator[None]:
+    """Say of a disk that is full what is to be done."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFull(f"no space is left for uploads in {folder}: free some, then upload again") from error
 
 
 def _check_size(name: str, file: UploadFile, options: LoadOptions) -> None:

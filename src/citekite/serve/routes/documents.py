@@ -58,7 +58,8 @@ _FORM = {
                         },
                         "collection": {"type": "string", "pattern": COLLECTION},
                     },
-                }
+                },
+                "example": {"files": ["(the content of handbook.pdf)"], "access": ["staff"]},
             }
         },
     }

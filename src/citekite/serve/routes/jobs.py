@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 
 from citekite.errors import ServerError, SourceError, UnknownJob
 from citekite.serve.asking import Caller, TheService
-from citekite.serve.examples import ANYWHERE, JOB, problems, reply
+from citekite.serve.examples import ANYWHERE, DONE, JOB, problems, reply
 from citekite.serve.job_store import Job, job_json
 from citekite.serve.principal import Principal
 from citekite.serve.schemas import JobBody
@@ -22,7 +22,7 @@ from citekite.serve.writing import SyncRequest, start_sync
 
 router = APIRouter(tags=["jobs"], responses=problems(*ANYWHERE, UnknownJob, SourceError, ServerError))
 
-_EVENTS = 'event: Progress\ndata: {"stage": "embedding", "done": 96, "total": 240, "unit": "chunks"}\n\n'
+_EVENTS = sse("Progress", JOB["progress"]) + sse("Finished", {"job": DONE})
 
 
 @router.post(
@@ -53,7 +53,7 @@ async def jobs(
     return {"jobs": [job_json(job) for job in found]}
 
 
-@router.get("/jobs/{id}", summary="A job.", responses=reply(JOB))
+@router.get("/jobs/{id}", summary="A job.", responses=reply(DONE))
 async def job(service: TheService, caller: Caller, id: str) -> dict[str, Any]:
     return job_json(await service.workers.call(lambda: _visible(service, caller, id)))
 
@@ -72,7 +72,7 @@ async def cancel(service: TheService, caller: Caller, id: str) -> dict[str, Any]
     "/jobs/{id}/events",
     summary="The progress of a job as server-sent events: Progress, then Finished.",
     response_class=StreamingResponse,
-    responses=reply(_EVENTS, media_type="text/event-stream"),
+    responses=reply(_EVENTS, description="The events, as they come.", media_type="text/event-stream"),
 )
 async def events(service: TheService, caller: Caller, id: str) -> StreamingResponse:
     found = await service.workers.call(lambda: _visible(service, caller, id))

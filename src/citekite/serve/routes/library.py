@@ -53,8 +53,7 @@ async def me(service: TheService, caller: Caller) -> dict[str, Any]:
         "version": __version__,
         "collection": service.default_for(caller),
         "keys_required": service.keys_required,
-        "model": service.model,
-        "embedder": service.embedder,
+        **await service.workers.call(lambda: {"model": service.model, "embedder": service.embedder}),
     }
 
 

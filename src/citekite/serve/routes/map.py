@@ -12,13 +12,35 @@ from pydantic import BaseModel, ConfigDict, Field
 from citekite.errors import EmbedderMismatch, EndpointError, EndpointUnavailable, FilterError, UnknownCollection
 from citekite.render import hit_json
 from citekite.serve.asking import Caller, CollectionName, TheService
-from citekite.serve.examples import ANYWHERE, problems
-from citekite.serve.schemas import LONGEST_QUESTION, FilterBody
+from citekite.serve.examples import ANYWHERE, problems, reply
+from citekite.serve.replies import HIT
+from citekite.serve.schemas import COLLECTION, LONGEST_QUESTION, FilterBody
 
 router = APIRouter(
     tags=["map"],
     responses=problems(*ANYWHERE, FilterError, UnknownCollection, EmbedderMismatch, EndpointError, EndpointUnavailable),
 )
+
+
+_MAP: dict[str, Any] = {
+    "points": [
+        {
+            "id": HIT["id"],
+            "document_id": HIT["document_id"],
+            "x": 0.41,
+            "y": -0.2,
+            "title": "Storage",
+            "heading": "Flush",
+        }
+    ],
+    "sources": [
+        {"document_id": HIT["document_id"], "source": HIT["source"], "title": "Storage", "chunks": 3, "part": 0}
+    ],
+    "parts": [{"name": "docs", "path": "/srv/docs", "documents": 1, "chunks": 3}],
+    "chunks": 3,
+    "explained": 0.31,
+}
+_PLACE = {"x": 0.38, "y": -0.17, "hits": [HIT], "points": [{"x": 0.41, "y": -0.2}]}
 
 
 class LocateBody(BaseModel):
@@ -27,12 +49,12 @@ class LocateBody(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"question": "How is data stored?"}]})
 
     question: str = Field(min_length=1, max_length=LONGEST_QUESTION, pattern=r"\S")
-    collection: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,199}$")
+    collection: str | None = Field(None, pattern=COLLECTION)
     k: int | None = Field(None, ge=1, le=100)
     filter: FilterBody = FilterBody()
 
 
-@router.get("/map", summary="Where the chunks of a collection lie in two dimensions.")
+@router.get("/map", summary="Where the chunks of a collection lie in two dimensions.", responses=reply(_MAP))
 async def draw(service: TheService, caller: Caller, collection: CollectionName = None) -> dict[str, Any]:
     """At most 5,000 points between -1 and 1, the documents, and the parts (folders, sites, documents) to colour by.
 
@@ -49,7 +71,11 @@ async def draw(service: TheService, caller: Caller, collection: CollectionName =
     }
 
 
-@router.post("/map/locate", summary="Where a question and the passages found for it lie on the map.")
+@router.post(
+    "/map/locate",
+    summary="Where a question and the passages found for it lie on the map.",
+    responses=reply(_PLACE),
+)
 async def locate(body: LocateBody, service: TheService, caller: Caller) -> dict[str, Any]:
     """`points` has the place of each hit, in the order of the hits; they may be chunks that the map does not draw."""
     kb = service.knowledge_base(caller, body.collection)

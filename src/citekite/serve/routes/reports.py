@@ -27,6 +27,11 @@ _SUMMARY = {
     "questions": 120,
     "metrics": {"recall@5": 0.91, "mrr@10": 0.84},
 }
+_REPORT = {
+    "dataset": "handbook",
+    "questions": 120,
+    "metrics": {"recall@5": {"mean": 0.91, "low": 0.86, "high": 0.95}},
+}
 
 
 @router.get("/reports", summary="The evaluation reports, newest first.", responses=reply({"reports": [_SUMMARY]}))
@@ -38,7 +43,7 @@ async def reports(service: TheService, caller: Caller) -> dict[str, Any]:
 @router.get(
     "/reports/{name}",
     summary="A report, as `citekite eval run --output` wrote it.",
-    responses=reply({"dataset": "handbook", "questions": 120, "metrics": {}}),
+    responses=reply(_REPORT),
 )
 async def report(service: TheService, caller: Caller, name: Name) -> dict[str, Any]:
     _check(caller)
