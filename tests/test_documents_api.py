@@ -7,6 +7,9 @@ import http.server
 import io
 import json
 import os
+import re
+import shlex
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -23,6 +26,7 @@ import pytest
 
 from citekite.errors import UnknownCollection
 from citekite.serve.app import create_app
+from citekite.serve.examples import JOB
 from citekite.serve.principal import OWNER
 from citekite.serve.service import MOST_UNOPENED, Service
 from citekite.settings import Settings
@@ -31,6 +35,7 @@ from commands import citekite
 from served import serving, wait_for
 from stored import write
 
+DOCS = Path(__file__).parent.parent / "docs"
 KITES = b"# Kites\n\nThe red kite has a forked tail.\n"
 OWLS = b"# Owls\n\nThe barn owl hunts voles at night.\n"
 
@@ -556,3 +561,20 @@ def test_uploads_of_different_groups_never_meet(api: Api) -> None:
     assert again["report"]["unchanged"] == 1
     counts = legal.client.get("/collections").json()["collections"][0]
     assert (counts["documents"], counts["chunks"]) == (2, 2)
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+def test_the_curl_lines_of_the_pages_work(tmp_path: Path) -> None:
+    pages = [DOCS / "serve.md", DOCS / "serve-documents.md"]
+    text = "".join(page.read_text(encoding="utf-8") for page in pages).replace("\\\n", "")
+    lines = re.findall(r"^    (curl .*)$", text, re.MULTILINE)
+    write(tmp_path, {"handbook.md": "# Leave\n\nThere are 30 days of leave.\n", "notes.md": OWLS.decode()})
+    with serving(Settings(uri=str(tmp_path / "docs.db"), embedder="static")) as address:
+        api = Api(address, tmp_path / "docs.db.serve", {})
+        example = api.ended(api.client.post("/documents/sample"))
+        for line in lines:
+            words = shlex.split(line.replace("localhost:8080", address).replace(JOB["id"], example["id"]))
+            done = subprocess.run([*words, "-sS", "--fail-with-body"], cwd=tmp_path, capture_output=True, text=True)
+            assert done.returncode == 0, (line, done.stdout, done.stderr)
+
+    assert len(lines) >= 7

@@ -84,7 +84,7 @@ def remove(
         typer.Argument(metavar="SOURCE...", help="Documents, or folders of documents, to delete from the index."),
     ],
 ) -> None:
-    """Delete documents from the collection; the files themselves stay."""
+    """Delete documents from the collection; the files themselves stay, except uploaded ones."""
     with open_knowledge_base(arguments) as kb:
         for source in sources:
             print(f"removed {source}: {counted(kb.remove(source), 'chunk')}")
