@@ -81,7 +81,8 @@ class Service:
         from citekite.embed.choose import make_embedder
 
         try:
-            return make_embedder(self.settings).name
+            # Where no model is named, the endpoint is asked which it has, for the message alone: not for long.
+            return make_embedder(self.settings.model_copy(update={"timeout": 1.0, "retry_seconds": 0.0})).name
         except CitekiteError:  # whoever makes one is told
             return ""
 
