@@ -41,7 +41,7 @@ def make_home(home: Path) -> Path:
         if ours and not ignore.exists():
             ignore.write_text("*\n", encoding="utf-8")
     except OSError as error:
-        raise SettingsError(f"{home} cannot be written: {error.strerror}; choose another folder by data_dir") from None
+        raise _unwritable(home, error) from None
     return home
 
 
@@ -50,7 +50,10 @@ def claim(home: Path) -> int:
 
     Raises `ServerError` while another server has it: that one's jobs and uploads are not ours to clear away.
     """
-    descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise _unwritable(home, error) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -62,3 +65,7 @@ def claim(home: Path) -> int:
     os.ftruncate(descriptor, 0)
     os.write(descriptor, str(os.getpid()).encode())
     return descriptor
+
+
+def _unwritable(home: Path, error: OSError) -> SettingsError:
+    return SettingsError(f"{home} cannot be written: {error.strerror}; choose another folder by data_dir")

@@ -57,7 +57,8 @@ class Service:
         """
         with self._lock:
             if self._jobs is None:
-                self._claim = claim(make_home(self.home))
+                if self._claim is None:
+                    self._claim = claim(make_home(self.home))
                 uploads.clear(self.home)
                 self._jobs = Jobs(self.home / "jobs.sqlite")
             return self._jobs
