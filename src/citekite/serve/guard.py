@@ -179,7 +179,7 @@ class _Reply:
                 headers["Content-Security-Policy"] = PAGE_POLICY
             else:  # a route may have a narrower one
                 headers.setdefault("Content-Security-Policy", OTHER_POLICY)
-                headers.setdefault("Cache-Control", "no-store")
+                headers["Cache-Control"] = "no-store"  # also where a library would let it be stored
             message = {**message, "headers": headers.raw}
         await self._send(message)
 

@@ -22,6 +22,7 @@ from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+from citekite.access import check_group
 from citekite.errors import KeyRequired, SettingsError, StoreError
 from citekite.serve.principal import Principal, Scope
 from citekite.serve.private import make_private
@@ -50,7 +51,6 @@ _HOURS = {"h": 1, "d": 24, "w": 168}
 _NO_HASH = bytes(32)
 _RULES = {
     "name": (re.compile(r"[\w.@+-][\w .@+-]{0,99}"), "1 to 100 letters, digits, spaces and . _ @ + -"),
-    "group": (re.compile(r"(?!everyone$)[A-Za-z0-9_.@-]{1,64}"), "1 to 64 of A-Z a-z 0-9 . _ @ -, and not everyone"),
     "collection": (re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}"), "A-Z a-z 0-9 _, no digit first"),
 }
 
@@ -109,7 +109,9 @@ class KeyStore:
         `expires` is a duration (`12h`, `30d`, `8w`) or a date (to its end, UTC). Raises `SettingsError` for a name that
         is taken or cannot be used, or a date that is past.
         """
-        for option, words in (("name", (name,)), ("group", groups), ("collection", collections)):
+        for group in groups:
+            check_group(group)
+        for option, words in (("name", (name,)), ("collection", collections)):
             pattern, allowed = _RULES[option]
             if wrong := [word for word in words if not pattern.fullmatch(word)]:
                 raise SettingsError(f"--{option} cannot be {wrong[0]!r}: {allowed}")

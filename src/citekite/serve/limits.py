@@ -16,10 +16,16 @@ MOST_ADDRESSES = 1024
 FREE_FAILURES = 5
 LONGEST_PAUSE = 2.0
 FORGET_SECONDS = 60.0
+# Who sends a body and falls silent for so long has left.
+SILENCE_SECONDS = 30.0
 
 
 class Buckets:
-    """A bucket of tokens for each key: it holds those of a minute, and fills up steadily."""
+    """A bucket of tokens for each key: it holds those of a minute, and fills up steadily.
+
+    So a key that was idle may send a minute's requests at once, and up to twice as many in that minute; no more than
+    `per_minute` on average. A window that counts each minute exactly would hold a program up for all the rest of it.
+    """
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_minute = per_minute
@@ -78,6 +84,7 @@ class Body:
         self._receive, self._send, self._limit = receive, send, limit
         self._count = 0
         self._replied = False
+        self._complete = False
 
     @property
     def exceeded(self) -> bool:
@@ -93,8 +100,14 @@ class Body:
         return TooLarge(f"the body is larger than {self._limit / 1e6:g} MB, the limit of this path")
 
     async def receive(self) -> Message:
-        message = await self._receive()
+        """The next piece; nothing for `SILENCE_SECONDS` while one is due counts as a client that left."""
+        try:
+            async with asyncio.timeout(None if self._complete else SILENCE_SECONDS):
+                message = await self._receive()
+        except TimeoutError:
+            return {"type": "http.disconnect"}
         if message["type"] == "http.request":
+            self._complete = not message.get("more_body")
             self._count += len(message.get("body", b""))
             if self._count > self._limit:
                 raise self.error()

@@ -40,6 +40,7 @@ def run(settings: Settings) -> None:
     from citekite.home import home_of
     from citekite.serve.addresses import check_address
     from citekite.serve.app import create_app
+    from citekite.serve.connections import Connection
     from citekite.serve.keys import KeyStore
 
     if (other := running_server(settings.uri)) is not None:
@@ -56,7 +57,7 @@ def run(settings: Settings) -> None:
         line = f"citekite serves {_library(service)} at {url}/ ({_terms(service)}); Ctrl-C stops it"
         with _announced(settings, url, service.local_token):
             print(line, flush=True)
-            config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=CUT_SECONDS)
+            config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=CUT_SECONDS, http=Connection)
             graceful_server(config, service).run([listener])
 
 

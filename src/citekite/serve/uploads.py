@@ -206,4 +206,9 @@ def access_of(space: str, uploads: Path) -> tuple[str, ...]:
     try:
         return tuple(json.loads((uploads / space / _ACCESS).read_text(encoding="utf-8")))
     except (OSError, ValueError):
-        raise SourceError(f"there are no uploads in {upload_source(space, '')!r}") from None
+        raise no_uploads_in(space) from None
+
+
+def no_uploads_in(space: str) -> SourceError:
+    """The error for a space that is not there, or not there for the caller."""
+    return SourceError(f"there are no uploads in {upload_source(space, '')!r}")

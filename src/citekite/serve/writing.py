@@ -124,8 +124,12 @@ def _access_of(caller: Principal, kb: KnowledgeBase, sources: Access, asked: Syn
         raise SettingsError(
             "uploads keep their access list: sync those of one list in a job of their own, without giving one"
         )
-    access = uploads.access_of(spaces.pop(), uploads_of(kb.settings))
-    return access_for(caller, access) if access else access
+    space = spaces.pop()
+    access = uploads.access_of(space, uploads_of(kb.settings))
+    try:
+        return access_for(caller, access) if access else access
+    except AccessDenied:  # that there are uploads for these groups, and for which, is not for others to know
+        raise uploads.no_uploads_in(space) from None
 
 
 def _counted(service: Service, report: SyncReport) -> SyncReport:

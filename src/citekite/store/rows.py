@@ -2,15 +2,18 @@
 
 Every read of chunks goes through `Rows`. For a reader of certain groups the condition on the access list is part of
 every filter that Milvus evaluates, and each row that comes back is looked at again here; neither check trusts the
-other.
+other. A read by id has no filter: there the look at the row is all, and it is exact. Of an access list a reader sees
+his own groups alone.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from citekite.access import AccessList
+from citekite.errors import FilterError
 from citekite.retrieve.filter import quote, whole
 from citekite.store.faults import translated
 
@@ -29,6 +32,8 @@ Scored = list[tuple[str, float]]
 _PUBLIC = "*"
 _ENCODED = str.maketrans("_", "~")
 _DECODED = str.maketrans("~", "_")
+_FIELD = re.compile(rf"\b{ACCESS}\b")
+_QUOTED = re.compile(r"""(["'])(?:(?!\1).)*\1""", re.DOTALL)
 
 
 def to_field(access: AccessList) -> str:
@@ -67,6 +72,20 @@ class Reader:
         """Whether the reader may see a document with this access list."""
         return not access or not self.groups.isdisjoint(access)
 
+    def shown(self, row: Row) -> Row:
+        """The row, its access list cut to the reader's own groups: whom else it is for is not for him to know."""
+        access = from_field(row[ACCESS])
+        own = tuple(group for group in access if group in self.groups)
+        return row if own == access else {**row, ACCESS: to_field(own)}
+
+    def check_asked(self, filter: str) -> None:
+        """Raise `FilterError` for a filter of the user's that looks at access lists, which `shown` hides in part.
+
+        With a backslash in it, nobody can be sure where a text in it ends, and it is looked at as a whole.
+        """
+        if _FIELD.search(filter if "\\" in filter else _QUOTED.sub('""', filter)):
+            raise FilterError(f"a filter cannot look at the field {ACCESS!r}: what you may see is seen to")
+
 
 class Rows:
     """Searches, scans and reads by id in one collection, of what `reader` may see (None: everything).
@@ -102,7 +121,7 @@ class Rows:
         return int(rows[0]["count(*)"])
 
     def search(self, data: Any, vector_field: str, metric: str, limit: int, filter: str) -> Scored:
-        """The best rows for a vector or text as (id, score), best first."""
+        """The best rows for a vector or text as (id, score), best first; the filter is the user's."""
         with translated("searching", self._uri, filter=filter or None):
             found = self.client.search(
                 self._physical,
@@ -110,7 +129,7 @@ class Rows:
                 anns_field=vector_field,
                 search_params={"metric_type": metric},
                 limit=limit,
-                filter=self._narrowed(filter),
+                filter=self._narrowed(filter, asked=True),
                 output_fields=self._with_access(("id",)),
                 consistency_level=self._consistency,
             )
@@ -127,7 +146,7 @@ class Rows:
             iterator = self.client.query_iterator(
                 self._physical,
                 batch_size=READ_ROWS,
-                filter=self._narrowed(filter),
+                filter=self._narrowed(filter, asked=asked),
                 output_fields=self._with_access(fields),
                 consistency_level=self._consistency,
             )
@@ -137,34 +156,44 @@ class Rows:
                     page = iterator.next()
                 if not page:
                     return
-                yield from (row for row in page if self._admits(row))
+                yield from self._seen(page)
         finally:
             iterator.close()
 
     def get(self, ids: Sequence[str], fields: Sequence[str]) -> dict[str, Row]:
-        """The named fields of the rows with these ids, by id."""
+        """The named fields of the rows with these ids, by id.
+
+        Without the condition on the access list, also for a reader: with it Milvus Lite looks through the whole
+        collection (11 ms with 8,000 chunks, and more with more), by the primary key alone it does not (2 to 3 ms,
+        however many). Nothing is found here, since whoever asks knows the ids, and what is not his the look at the row
+        holds back.
+        """
         rows: dict[str, Row] = {}
         for start in range(0, len(ids), GET_ROWS):
             with translated("reading rows", self._uri):
-                found = self._get(list(ids[start : start + GET_ROWS]), self._with_access(fields))
-            rows.update((row["id"], row) for row in found if self._admits(row))
+                # The client's own `get` puts the ids between quotation marks as they are, whatever is in them.
+                found = self.client.query(
+                    self._physical,
+                    filter=f"id in [{', '.join(map(quote, ids[start : start + GET_ROWS]))}]",
+                    output_fields=self._with_access(fields),
+                    consistency_level=self._consistency,
+                )
+            rows.update((row["id"], row) for row in self._seen(found))
         return rows
 
-    def _get(self, ids: list[str], fields: list[str]) -> Iterable[Row]:
-        how = {"output_fields": fields, "consistency_level": self._consistency}
-        rows: Iterable[Row]
+    def _narrowed(self, filter: str, *, asked: bool) -> str:
         if self.reader is None:
-            rows = self.client.get(self._physical, ids=ids, **how)
-        else:
-            wanted = f"id in [{', '.join(map(quote, ids))}]"
-            rows = self.client.query(self._physical, filter=self._narrowed(wanted), **how)
-        return rows
-
-    def _narrowed(self, filter: str) -> str:
-        return filter if self.reader is None else self.reader.narrowed(filter)
+            return filter
+        if asked:
+            self.reader.check_asked(filter)
+        return self.reader.narrowed(filter)
 
     def _with_access(self, fields: Sequence[str]) -> list[str]:
         return list(fields) if self.reader is None else list(dict.fromkeys((*fields, ACCESS)))
 
     def _admits(self, row: Row) -> bool:
         return self.reader is None or self.reader.admits(row)
+
+    def _seen(self, rows: Iterable[Row]) -> Iterable[Row]:
+        """Those of the rows that the reader may see, as he sees them."""
+        return rows if self.reader is None else [self.reader.shown(row) for row in rows if self.reader.admits(row)]

@@ -15,7 +15,7 @@ from citekite.serve.service import Service
 async def collections(service: Service, caller: Principal) -> list[str]:
     """The names of the collections that the caller may use, sorted."""
     names = await service.workers.call(service.knowledge_base(caller).collections)
-    return [name for name in names if not caller.collections or name in caller.collections]
+    return list(filter(caller.may_use, names))
 
 
 async def require_model(service: Service, caller: Principal, name: str) -> None:
