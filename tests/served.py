@@ -12,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from citekite.serve.app import create_app
+from citekite.serve.connections import Connection
 from citekite.settings import Settings
 
 
@@ -24,7 +25,8 @@ def serving(settings: Settings, app: FastAPI | None = None) -> Iterator[str]:
     # asyncio switches Nagle's algorithm off for sockets that say TCP; with it a reply takes 40 ms longer.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(app or create_app(settings), log_config=None, timeout_graceful_shutdown=5)
+    app = app or create_app(settings)
+    config = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=5, http=Connection)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],), name="served")
     thread.start()

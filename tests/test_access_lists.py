@@ -342,7 +342,9 @@ def test_a_filter_cannot_ask_who_else_may_see_a_document(collection: Collection,
 
 def test_a_text_in_a_filter_may_say_access(collection: Collection) -> None:
     view = collection.restricted_to({"hr"})
-    found = view.search_dense(vector(3), EVERYTHING, 'metadata["access"] != 1 or title != \'access "x\' or ordinal >= 0')
+    found = view.search_dense(
+        vector(3), EVERYTHING, 'metadata["access"] != 1 or title != \'access "x\' or ordinal >= 0'
+    )
     assert {id for id, _ in found} == visible(LISTS, {"hr"})
 
 

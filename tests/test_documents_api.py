@@ -553,7 +553,7 @@ def test_uploads_of_different_groups_never_meet(api: Api) -> None:
     assert legal.client.delete(f"/documents/{api.id_of('upload://shared/note.md')}").status_code == 403
     assert legal.upload(("x.md", KITES), access=["hr"]).status_code == 403
     assert api.upload(("x.md", KITES), access=["no group!"]).status_code == 400
-    assert legal.client.post("/jobs", json={"sources": first["sources"]}).status_code == 403
+    assert legal.client.post("/jobs", json={"sources": first["sources"]}).status_code == 422
     assert legal.client.get("/reports").status_code == 403
     assert len(api.files()) == 3
 

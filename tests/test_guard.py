@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 from starlette.routing import Route
 
 from citekite.errors import RateLimited, SettingsError, WrongHost
+from citekite.serve import connections, limits
 from citekite.serve.addresses import Hosts, check_address, is_loopback
 from citekite.serve.app import create_app
 from citekite.serve.guard import OTHER_POLICY, PAGE_POLICY
@@ -392,6 +394,46 @@ def test_other_pages_get_no_leave_to_call(server: Served) -> None:
 # Limits
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings", "/mcp", "/api/v1/search", "/", "/nowhere"])
+def test_every_path_has_a_limit_on_bodies(open_server: Served, path: str) -> None:
+    headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+    reply = open_server.client.post(path, content=b'"' + b"x" * 2_000_000 + b'"', headers=headers)
+    assert problem_of(reply) == (413, "TooLarge")
+
+
+@pytest.mark.parametrize("sent", ["", "GET", "GET /api/v1/me HTTP/1.1\r\nHost: localhost\r\nX-Slow: "])
+def test_a_request_that_does_not_begin_in_time_loses_its_connection(
+    open_server: Served, sent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.2)
+    host, port = open_server.host.split(":")
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        connection.sendall(sent.encode())
+        began = time.monotonic()
+        while time.monotonic() - began < 3:
+            try:
+                connection.settimeout(0.05)
+                if connection.recv(1) == b"":
+                    break
+            except TimeoutError:
+                if sent:  # drips that keep the connection busy buy no time
+                    with suppress(OSError):
+                        connection.sendall(b"x")
+            except OSError:
+                break
+        assert time.monotonic() - began < 2
+
+
+def test_a_body_that_falls_silent_ends_its_request(open_server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SILENCE_SECONDS", 0.2)
+    host, port = open_server.host.split(":")
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        head = "POST /api/v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        connection.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
+        reply = connection.makefile("rb").read()  # to the end: the connection is closed
+    assert reply.startswith((b"HTTP/1.1 499", b"HTTP/1.1 400"))
+
+
 @pytest.mark.parametrize(("path", "limit"), [("/api/v1/size", 2_000_000), ("/api/v1/documents", UPLOAD_BYTES)])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_may_have_the_limit_of_its_path_and_no_more(
@@ -428,6 +470,8 @@ def test_more_requests_than_a_minute_has_are_told_when_to_come_again(tmp_path: P
 
         assert problem_of(reply) == (429, "RateLimited")
         assert 1 <= int(reply.headers["retry-after"]) <= 30
+        assert problem_of(served.client.post("/mcp", json={}, headers=first)) == (429, "RateLimited")
+        assert problem_of(get("/v1/models", headers=first)) == (429, "RateLimited")
         assert get("/api/v1/me", headers=second).status_code == 200
         assert get("/").status_code == 200
 

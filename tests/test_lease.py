@@ -65,3 +65,27 @@ def test_a_writer_that_died_is_no_obstacle(server: str, tmp_path: Path) -> None:
         kb._connection.store._connected().alter_collection_properties("orphaned__1", properties={lease.PROPERTY: held})
         (tmp_path / "b.md").write_text("# Owls\n\nOwls hoot.\n")
         assert kb.sync(tmp_path).new == 1
+
+
+@pytest.mark.parametrize("by", ["a reader of other groups", "a change of the list"])
+def test_who_may_see_a_document_is_not_decided_by_what_was_stored_before(server: str, tmp_path: Path, by: str) -> None:
+    """Another process gives the document to eng between the look at what is stored and the first change."""
+    (tmp_path / "a.md").write_text("# Kites\n\nKites soar.\n")
+    settings = Settings(uri=server, collection=f"raced{len(by)}")
+    with KnowledgeBase(settings=settings) as first, KnowledgeBase(settings=settings) as second:
+        first.sync(tmp_path, access=["hr"])
+        (tmp_path / "a.md").write_text("# Kites\n\nKites soar and glide.\n")
+        raced = []
+
+        def race(progress: object) -> None:
+            if not raced:
+                raced.append(second.sync(tmp_path, access=["eng"]))
+
+        late = first.restricted_to(["hr"]) if by.startswith("a reader") else first
+        with pytest.raises(StoreError, match="who may see what: run the same command again"):
+            late.sync(tmp_path, report=race, access=["hr"])
+
+        assert raced[0].changed == 1
+        assert second.document(str(tmp_path / "a.md")).access == ("eng",)
+        again = first.sync(tmp_path, access=["hr"])
+        assert (again.failures, again.changed) == ((), 1)

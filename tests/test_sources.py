@@ -299,6 +299,22 @@ def test_a_zip_bomb_is_refused_and_the_rest_of_the_folder_goes_on(tmp_path: Path
         found(tmp_path / "bomb.zip")
 
 
+def test_an_archive_of_too_many_members_is_refused_before_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its headers say of their number: it is the entries that take memory."""
+    monkeypatch.setattr("citekite.ingest.archive.MOST_MEMBERS", 20)
+    archive = make_zip(tmp_path / "many.zip", {f"{number}.md": "text" for number in range(21)})
+    content = archive.read_bytes()
+    end = content.rindex(b"PK\x05\x06")
+    for lie in (content, content[: end + 8] + struct.pack("<HH", 3, 3) + content[end + 12 :]):
+        archive.write_bytes(lie)
+        assert found(tmp_path)[0].startswith("! many.zip: ")
+        assert "more than 20 members" in found(tmp_path)[0]
+    make_zip(archive, {f"{number}.md": "text" for number in range(20)})
+    assert len(found(archive)) == 20
+
+
 def test_an_archive_over_the_unpacked_limit_is_refused(tmp_path: Path) -> None:
     archive = make_zip(tmp_path / "a.zip", {"a.md": os.urandom(600), "b.md": os.urandom(600)})
     with pytest.raises(SourceError, match="max_archive_mb"):

@@ -120,9 +120,7 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worlds]:
             for key, groups in GROUPS.items():
                 world.keys[key] = app.state.service.keys.create(key, "write", groups=groups)[1]
             world.keys["reader"] = app.state.service.keys.create("reader", "read", groups=["hr"])[1]
-            world.keys["elsewhere"] = app.state.service.keys.create(
-                "elsewhere", "admin", collections=["elsewhere"]
-            )[1]
+            world.keys["elsewhere"] = app.state.service.keys.create("elsewhere", "admin", collections=["elsewhere"])[1]
             world.keys["expired"] = app.state.service.keys.create("expired", "admin", expires="1h")[1]
             world.keys["revoked"] = app.state.service.keys.create("revoked", "admin")[1]
             app.state.service.keys.revoke("revoked")
@@ -340,7 +338,9 @@ def test_whatever_is_asked_and_filtered_the_reply_is_that_of_a_server_without_th
 def test_who_may_see_both_sees_the_other_places_of_a_text_and_others_do_not(worlds: Worlds) -> None:
     places = {}
     for key in ("both", "hr", "none"):
-        hits = worlds.full.send(key, "POST", "/api/v1/search", json={"question": "notice period", "k": 5}).json()["hits"]
+        hits = worlds.full.send(key, "POST", "/api/v1/search", json={"question": "notice period", "k": 5}).json()[
+            "hits"
+        ]
         hit = next(one for one in hits if one["title"] == "Notice")
         places[key] = 1 + len(hit["also"])
     assert places == {"both": 3, "hr": 2, "none": 1}

@@ -78,7 +78,10 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "data_dir": (str, "Folder of keys, uploads, jobs and reports; by default beside the database."),
     "max_streams": (int, "Most requests that are answered at once; further ones are told to come again."),
     "max_upload_mb": (float, "Largest request with files, in MB."),
-    "requests_per_minute": (int, "Most requests of one API key in a minute."),
+    "requests_per_minute": (
+        int,
+        "Most requests of one API key in a minute, on average; an idle one may spend a minute's at once.",
+    ),
     "allowed_hosts": (list[str], "Further host names by which the server may be called (repeatable)."),
     "cors_origins": (list[str], "Web origins whose pages may call the server (repeatable)."),
     "mcp_sync": (bool, "Let MCP clients sync sources."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import posixpath
 import re
 import stat
@@ -10,6 +11,8 @@ import weakref
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
 from typing import IO
 
 from citekite.errors import DocumentError
@@ -19,6 +22,10 @@ from citekite.reports import Failure
 # What unpacks to less than this harms nobody, however well it was packed.
 _RATIO_FLOOR = MEGABYTE
 _PIECE = 1 << 16
+# Opening an archive makes an object of a kilobyte for each member, before anything can be looked at.
+MOST_MEMBERS = 100_000
+_LEAST_MEMBER = 30 + 46 + 2  # bytes: two headers, and the name twice
+_ENTRY = b"PK\x01\x02"
 # What zipfile raises on damaged archives; NotImplementedError is a compression method that it does not have.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError, RuntimeError)
 
@@ -92,6 +99,10 @@ class Archive:
 
     def _opened(self) -> zipfile.ZipFile:
         try:
+            if _most_members(self._content) > MOST_MEMBERS:
+                raise DocumentError(
+                    f"{self._source} has more than {MOST_MEMBERS:,} members: unpack it and sync the folder"
+                )
             return zipfile.ZipFile(self._content)
         except _DAMAGE as error:
             raise DocumentError(f"{self._source} is not a zip archive that can be read: {error}") from error
@@ -126,6 +137,19 @@ def check_unpacked_size(
             f"{source} unpacks to {megabytes(unpacked)}, more than {options.max_archive_ratio} times its packed size, "
             "as a zip bomb does; unpack it yourself and sync the folder if it is sound"
         )
+
+
+def _most_members(content: str | IO[bytes]) -> int:
+    """At most how many members an archive has, whatever its headers declare: each has an entry with this signature."""
+    with Path(content).open("rb") if isinstance(content, str) else nullcontext(content) as file:
+        if file.seek(0, io.SEEK_END) < MOST_MEMBERS * _LEAST_MEMBER:
+            return 0
+        file.seek(0)
+        count, rest = 0, b""
+        while piece := file.read(1 << 20):
+            count += (rest + piece).count(_ENTRY)
+            rest = piece[-len(_ENTRY) + 1 :]
+        return count
 
 
 def too_large(size: int, limit: int) -> str:

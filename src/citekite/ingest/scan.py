@@ -63,6 +63,10 @@ class Scan:
         self._options = options
         self._report = report
         self._grant = grant
+        # Who may change what, and which list is given, is decided by what is stored now: it has to be so still when the
+        # first change is written, and another process may write to a server meanwhile.
+        decides = collection is not None and (grant.groups is not None or grant.given is not None)
+        self.as_of = collection.reload_record().version if collection is not None and decides else None
         self._states = self._stored(collection)
         self._seen: set[str] = set()
         self._incomplete: set[str] = set()

@@ -218,7 +218,7 @@ class _Run:
         """The writer, opened with the first change."""
         if self._writer is None:
             assert self.collection is not None
-            self._writer = self._stack.enter_context(self.collection.writing())
+            self._writer = self._stack.enter_context(self.collection.writing(self._scan.as_of))
             self._writer.describe(splitter=self._splitter.fingerprint, contextual=contextual_model(self._splitter))
         return self._writer
 

@@ -205,15 +205,17 @@ class Collection:
         return self._rows.scan(filter, fields, asked=asked)
 
     @contextmanager
-    def writing(self) -> Iterator[Writer]:
+    def writing(self, as_of: str | None = None) -> Iterator[Writer]:
         """A writer whose changes are flushed once, at the end; also after an error, which keeps what was paid for.
+
+        Where `as_of` names a content version, its first change raises `StoreError` if the content is another by then.
 
         After an error of the store itself nothing more is written: after a full disk, a flush would lose what the
         database's log still holds.
         """
         if self._restricted:
             raise AccessDenied("what some groups see of a collection cannot be written: use the whole collection")
-        writer = Writer(self, self._client, self._uri, self._physical, self._index)
+        writer = Writer(self, self._client, self._uri, self._physical, self._index, as_of)
         try:
             yield writer
         except StoreError:

@@ -42,8 +42,15 @@ class Writer:
     """Changes to one collection; the first one marks the index beside it as stale, `finish` makes it current again."""
 
     def __init__(
-        self, collection: Collection, client: Any, uri: str, physical: str, index: LexicalIndex | None
+        self,
+        collection: Collection,
+        client: Any,
+        uri: str,
+        physical: str,
+        index: LexicalIndex | None,
+        as_of: str | None = None,
     ) -> None:
+        self._as_of = as_of
         self._collection = collection
         self._client = client
         self._uri = uri
@@ -141,6 +148,12 @@ class Writer:
                 self._index.begin()
         self._started = True
         latest = self._collection.reload_record()  # another writer may have changed it
+        if self._as_of not in (None, latest.version):
+            self.give_up()
+            raise StoreError(
+                "another sync has changed the collection since this one looked at it, and with it who may see what: "
+                "run the same command again"
+            )
         self._record = replace(latest, **self._described).renewed()
         self._collection.save_record(self._record)
 
