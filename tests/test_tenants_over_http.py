@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 
 from citekite.ingest.uploads import space_of
 from citekite.serve.app import create_app
+from citekite.serve.keys import KeyStore
 from citekite.settings import Settings
 from scripted_endpoint import Messages, ScriptedEndpoint
 from served import serving
@@ -121,7 +123,8 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worlds]:
                 world.keys[key] = app.state.service.keys.create(key, "write", groups=groups)[1]
             world.keys["reader"] = app.state.service.keys.create("reader", "read", groups=["hr"])[1]
             world.keys["elsewhere"] = app.state.service.keys.create("elsewhere", "admin", collections=["elsewhere"])[1]
-            world.keys["expired"] = app.state.service.keys.create("expired", "admin", expires="1h")[1]
+            yesterday = KeyStore(app.state.service.home, lambda: datetime.now(UTC) - timedelta(days=1))
+            world.keys["expired"] = yesterday.create("expired", "admin", expires="1h")[1]
             world.keys["revoked"] = app.state.service.keys.create("revoked", "admin")[1]
             app.state.service.keys.revoke("revoked")
             world.upload("none", SHARED)
@@ -413,7 +416,7 @@ def test_an_agent_learns_no_more(worlds: Worlds, method: str, params: dict[str, 
 PATHS = sorted({(method, path) for method, path, _ in (*READS, *WRITES)} | {("POST", "/mcp"), ("GET", "/metrics")})
 
 
-@pytest.mark.parametrize("key", ["", "revoked", "ck_000000000000_x"])
+@pytest.mark.parametrize("key", ["", "revoked", "expired", "ck_000000000000_x"])
 def test_without_a_key_that_holds_every_path_says_that_one_is_missing(worlds: Worlds, key: str) -> None:
     headers = {"Authorization": f"Bearer {worlds.full.keys.get(key, key)}"} if key else {}
     for number, (method, path) in enumerate(PATHS):
