@@ -1,0 +1,41 @@
+"""What every run of the tests has in common: which files begin first, and that compiled modules are kept."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+# The files that take longest, the longest first: begun last, one of them would leave all other workers idle.
+LONGEST = (
+    "test_cli.py",
+    "test_beside_a_server.py",
+    "test_quality.py",
+    "test_page.py",
+    "test_library_page.py",
+    "test_knowledge_base.py",
+    "test_access_writing.py",
+    "test_access_lists.py",
+    "test_docs.py",
+    "test_extract.py",
+    "test_contextual.py",
+    "test_kill.py",
+    "test_wheel.py",
+    "test_openai_api.py",
+    "test_mcp.py",
+    "test_evaluate.py",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # The tests start a hundred processes, and each would compile every module anew.
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    # With `--dist loadfile` xdist would begin with the files that have the most tests, which are the fast ones.
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
