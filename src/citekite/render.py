@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from citekite.errors import CitekiteError, status_of
@@ -16,10 +16,15 @@ def hit_json(hit: Hit) -> dict[str, Any]:
         "rank": hit.rank,
         "score": hit.score,
         "document_id": hit.chunk.document_id,
-        **asdict(hit.chunk),
-        "legs": {n: asdict(leg) for n, leg in hit.legs.items()},
-        "also": [{"chunk_id": other.id, **asdict(other)} for other in hit.others],
+        **_chunk_json(hit.chunk),
+        "legs": {name: {"rank": leg.rank, "score": leg.score} for name, leg in hit.legs.items()},
+        "also": [{"chunk_id": other.id, **_chunk_json(other)} for other in hit.others],
     }
+
+
+def _chunk_json(chunk: Chunk) -> dict[str, Any]:
+    """All fields of a chunk. `asdict` would copy the metadata value by value, for every hit of every reply."""
+    return {field.name: getattr(chunk, field.name) for field in fields(chunk)}
 
 
 def answer_json(answer: Answer) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
+from itertools import chain
 
 import regex
 
@@ -214,12 +215,17 @@ def _content(question: str, *, names: bool) -> list[_Word]:
 def _parts(number: int, hit: Hit, sentences: int) -> Iterator[_Part]:
     """The runs of that many sentences of a passage, each with the words of the headings above it."""
     text = hit.chunk.text
-    above = _WORD.findall(" ".join((hit.chunk.title, *hit.chunk.headings, hit.chunk.context)).lower())
+    above = frozenset(_WORD.findall(" ".join((hit.chunk.title, *hit.chunk.headings, hit.chunk.context)).lower()))
+    above_terms = _terms(above)
     found = units(text)
     for place, unit in enumerate(found):
         shown = text[unit.start : found[min(place + sentences, len(found)) - 1].end]
-        words = frozenset((*above, *_WORD.findall(shown.lower())))
-        yield _Part(number, shown, words, frozenset(term for word in words for term in word_terms(word)))
+        words = frozenset(_WORD.findall(shown.lower()))
+        yield _Part(number, shown, above | words, above_terms | _terms(words))
+
+
+def _terms(words: Iterable[str]) -> frozenset[str]:
+    return frozenset(chain.from_iterable(map(word_terms, words)))
 
 
 def _union(parts: Iterable[_Part]) -> frozenset[str]:

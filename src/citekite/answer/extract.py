@@ -154,7 +154,7 @@ def _candidates(question: str, number: int, hit: Hit) -> Iterator[_Candidate]:
         yield _Candidate(number, hit, place - headings, asked, start, end, text[start : unit.end], unit.kind)
 
 
-def _with_question_as_heading(text: str, found: list[Unit]) -> list[Unit]:
+def _with_question_as_heading(text: str, found: Sequence[Unit]) -> Sequence[Unit]:
     """The units, where a question in front is a heading: it is what the rest answers, and no answer itself."""
     if len(found) > 1 and text[found[0].end - 1] in "?？":
         return [replace(found[0], kind="heading"), *found[1:]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import regex
@@ -64,8 +65,11 @@ _ABBREVIATIONS = frozenset(_ABBREVIATED.split())
 _SHORT = 2  # words; "Yes." alone says nothing, so it stays with the sentence after it
 
 
-def units(text: str) -> list[Unit]:
+@lru_cache(maxsize=512)
+def units(text: str) -> tuple[Unit, ...]:
     """The units of a text, in order and without overlap; spans are free of surrounding white space.
+
+    Cached, because one answer cuts each of its passages a dozen times: to judge, to choose, to cite and to check.
 
     >>> text = "# Storage\\n\\nYes, e.g. MinIO. Metadata is in etcd."
     >>> [text[u.start:u.end] for u in units(text)]
@@ -77,7 +81,7 @@ def units(text: str) -> list[Unit]:
             found += _sentences(text, start, end, kind)
         else:
             found.append(_trimmed(text, start, end, kind))
-    return [unit for unit in found if unit.start < unit.end]
+    return tuple(unit for unit in found if unit.start < unit.end)
 
 
 def outside_code(function: Callable[[str], str], text: str) -> str:

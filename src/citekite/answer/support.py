@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 
 import regex
 
@@ -153,18 +155,27 @@ def _words(text: str) -> list[_Word]:
     return found
 
 
-def _parts(hit: Hit, sentences: int) -> Iterator[tuple[str, frozenset[str]]]:
+def _parts(hit: Hit, sentences: int) -> tuple[tuple[str, frozenset[str]], ...]:
     """The runs of that many sentences of a passage with their terms, among them headings and a row's column names."""
-    text = hit.chunk.text
-    above = f"{hit.chunk.title} {' '.join(hit.chunk.headings)}"
+    return _runs(hit.chunk.text, f"{hit.chunk.title} {' '.join(hit.chunk.headings)}", sentences)
+
+
+@lru_cache(maxsize=128)  # every sentence of an answer is compared with the same few passages
+def _runs(text: str, heading: str, sentences: int) -> tuple[tuple[str, frozenset[str]], ...]:
+    above = _terms(heading)
     found = units(text)
+    runs = []
     columns = ""
     for place, unit in enumerate(found):
         if unit.kind != "row":
             columns = text[unit.start : unit.end] if unit.kind == "heading" else ""
         shown = text[unit.start : found[min(place + sentences, len(found)) - 1].end]
-        words = _WORD.findall(f"{above} {columns} {shown}".lower())
-        yield shown, frozenset(term for word in words for term in word_terms(word))
+        runs.append((shown, above | _terms(f"{columns} {shown}")))
+    return tuple(runs)
+
+
+def _terms(text: str) -> frozenset[str]:
+    return frozenset(chain.from_iterable(map(word_terms, _WORD.findall(text.lower()))))
 
 
 def _best_window(words: Sequence[_Word], hit: Hit) -> frozenset[str]:

@@ -11,12 +11,12 @@ from citekite.serve.schemas import COLLECTION
 from citekite.serve.service import Service
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
 
 
-def _caller(request: Request) -> Principal:
+async def _caller(request: Request) -> Principal:
     return caller_of(request)
 
 
