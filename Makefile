@@ -29,9 +29,10 @@ check: .venv/developing
 bench: .venv/developing
 	$(BIN)/python -m bench
 
-# What docs/quality.md shows, measured anew: about an hour. all-MiniLM brings torch, so it has an environment of its own.
+# The figures of docs/quality.md and of the load in docs/serve.md, measured anew: about an hour. all-MiniLM brings torch,
+# so it has an environment of its own.
 figures: .venv/developing .venv-minilm/installed
-	$(BIN)/python -m bench evaluation fusion context extractive abstention claims
+	$(BIN)/python -m bench evaluation fusion context extractive abstention claims serving
 	.venv-minilm/bin/python -m bench fusion
 	$(BIN)/python -m bench.page
 

@@ -1,4 +1,4 @@
-"""Puts the filed figures into docs/quality.md: tables between its markers, plots into docs/figures.
+"""Puts the filed figures into the documentation: tables between the markers of its pages, plots into docs/figures.
 
 <!-- figures: NAME -->
 ... what `BLOCKS[NAME]` makes of the figures ...
@@ -15,7 +15,7 @@ from typing import Any
 from bench.embedders import MINILM, STATIC, TITLES
 from bench.report import ROOT, load
 
-PAGE = ROOT / "docs" / "quality.md"
+PAGES = (ROOT / "docs" / "quality.md", ROOT / "docs" / "serve.md")
 FIGURES = ROOT / "docs" / "figures"
 EMBEDDERS = (STATIC, MINILM)
 SET_TITLES = {
@@ -31,8 +31,9 @@ _LEGS = {"dense": ":", "lexical": "--", "rrf": "-."}
 
 
 def main() -> None:
-    """Write the page and its plots anew."""
-    PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    """Write the pages and their plots anew."""
+    for page in PAGES:
+        page.write_text(rendered(page.read_text(encoding="utf-8")), encoding="utf-8")
     FIGURES.mkdir(exist_ok=True)
     plot_fusion(FIGURES / "fusion.svg")
     plot_recall(FIGURES / "recall.svg")
@@ -230,6 +231,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "extractive": lambda: filed_table("extractive"),
     "abstention": lambda: filed_table("abstention-test", "abstention-dev", "abstention-languages"),
     "claims": lambda: filed_table("claims"),
+    "serving": lambda: filed_table("serving-streams", "serving-searches"),
 }
 
 

@@ -65,7 +65,7 @@ def save(name: str, figures: Mapping[str, Any]) -> None:
 
 
 def publish(name: str, title: str, results: Sequence[Result]) -> None:
-    """Print a table, and file it for docs/quality.md."""
+    """Print a table, and file it for the documentation."""
     print(table(title, results), flush=True)
     rows = [{"name": one.name, "target": one.target, "measured": one.figure} for one in results]
     save(name, {"title": title, "rows": rows})
