@@ -26,6 +26,7 @@ COMMANDS = {
     *("eval run", "eval compare", "eval questions"),
     *("serve", "keys create", "keys list", "keys revoke", "mcp"),
 }
+SERVER = {"fastapi", "starlette", "uvicorn", "mcp", "prometheus_client"}
 QUESTION = "Where is metadata kept?"
 TUTORIAL_MODEL = "accounts/fireworks/models/llama-v3p1-405b-instruct"
 KEY = "fw-not-to-be-shown"
@@ -77,19 +78,30 @@ def test_help_costs_little_more_than_that_of_an_empty_typer_command(tmp_path: Pa
     assert min(took["ours"]) < 1.8 * min(took["bare"])
 
 
-def test_help_and_nothing_at_all_import_no_client(tmp_path: Path) -> None:
+def imported(names: set[str], folder: Path, *arguments: str) -> set[str]:
+    """Those of the modules that a command has imported when it is done."""
     program = (
         "import sys\n"
         "from citekite.cli import main\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
-        "heavy = {'pymilvus', 'milvus_lite', 'openai', 'numpy', 'wordllama', 'httpx2', 'lxml', 'tantivy'}\n"
-        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+        "print(*sys.modules, file=sys.stderr)"
     )
-    for arguments in ([], ["--help"], ["sync", "--help"]):
-        run = subprocess.run(
-            [sys.executable, "-c", program, *arguments], capture_output=True, text=True, env=environment()
-        )
-        assert (run.returncode, run.stderr) == (0, "[]\n"), arguments
+    run = subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=folder, capture_output=True, text=True, env=environment()
+    )
+    assert run.returncode == 0, run.stderr
+    return names & set(run.stderr.split())
+
+
+def test_help_and_nothing_at_all_import_no_client(tmp_path: Path) -> None:
+    heavy = {"pymilvus", "milvus_lite", "openai", "numpy", "wordllama", "httpx2", "lxml", "tantivy", *SERVER}
+    for arguments in ((), ("--help",), ("sync", "--help"), ("serve", "--help")):
+        assert imported(heavy, tmp_path, *arguments) == set(), arguments
+
+
+def test_commands_that_do_not_serve_import_no_server(synced: Path) -> None:
+    for arguments in (("config",), ("search", QUESTION), ("ask", QUESTION)):
+        assert imported(SERVER, synced, *arguments) == set(), arguments
 
 
 def test_every_command_and_every_option_has_a_help_text() -> None:
