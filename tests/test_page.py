@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +17,11 @@ from served import serving
 from stored import BIRDS, knowledge_base, write
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: the page is not tested in a browser")
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
-expect.set_options(timeout=20_000)  # the first answer imports what it needs, on a machine that may be busy
+from browsing import NARROW, WIDE, Seen, axe, chromium, findings, needs_chromium
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="Chromium is not there (Debian: apt install chromium): the page is not tested in a browser"
-)
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-WIDE, NARROW = (1280, 800), (390, 844)
+pytestmark = needs_chromium
 QUESTION = "What tail does the red kite have?"
 # Characters beyond 16 bits stand before what is cited, so that offsets are counted right or fail.
 SONGS = "# Songs 𝄞\n\n## Nightingale 🐦\n\n" + "\n\n".join(f"Verse {n} 𝄞 is sung at dusk." for n in range(60))
@@ -51,6 +35,7 @@ DEMOS = (
     *("empty", "searching", "steps", "reading", "writing", "answered", "pinned", "deep", "extracted", "unverified"),
     *("scores", "no-evidence", "no-evidence-scoped", "stopped", "lost", "unreachable", "error", "limited", "busy"),
     *("denied", "key", "store-down"),
+    *("empty-library", "empty-read", "documents", "documents-read", "document", "uploads", "map", "map-question"),
 )
 
 
@@ -72,34 +57,13 @@ def reply(messages: Messages) -> str:
     return f"The red kite has a **forked** tail {cite('forked')}. The black kite migrates {cite('migrates')}."
 
 
-@dataclass
-class Seen:
-    """What a page asked for and complained of."""
-
-    requests: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
-
-    def watch(self, page: Page) -> Page:
-        page.on("request", lambda request: self.requests.append(request.url))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("console", lambda said: said.type in ("error", "warning") and self.complaints.append(said.text))
-        return page
-
-    def faults(self) -> list[str]:
-        """What was fetched from elsewhere, and what the console says: faults of scripts and of the policy."""
-        ours = ("http://127.0.0.1:", "blob:", "data:")
-        return [url for url in self.requests if not url.startswith(ours)] + self.complaints
-
-
 Open = Callable[..., Page]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +101,6 @@ def visit(browser: Browser, address: str, seen: Seen) -> Iterator[Open]:
         context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **options)
         contexts.append(context)
         page = seen.watch(context.new_page())
-        page.set_default_timeout(20_000)
         page.goto(at + path)
         return page
 
@@ -205,11 +168,10 @@ def test_the_passages_are_there_before_the_first_word(visit: Open, endpoint: Scr
 
 def test_a_citation_far_down_a_document_with_characters_beyond_16_bits_is_in_sight(visit: Open) -> None:
     for size in (WIDE, NARROW):
-        page = visit(size=size)
+        page = visit(size=size, reduced_motion="reduce")
         answered(page, "What does the tawny owl call?")
         page.locator(".mark").first.click()
         expect(page.locator(".reader mark")).to_have_text("The tawny owl calls kewick 👍🏽 near its nest.")
-        page.wait_for_timeout(300)
         assert in_sight(page, ".reader mark", ".reader .text")
 
 
@@ -357,6 +319,8 @@ def test_a_server_with_keys_asks_for_one_and_then_answers(
     _, key = KeyStore(tmp_path).create("owner", "admin")
     with serving(Settings(uri=str(collection), embedder="static", data_dir=str(tmp_path))) as address:
         page = visit(at=address)
+        page.get_by_text("Where do I get a key?").click()
+        expect(page.get_by_role("dialog")).to_contain_text("citekite keys create")
         page.get_by_label("Key", exact=True).fill("ck_wrong")
         page.get_by_role("button", name="Use this key").click()
         expect(page.locator("dialog [role=alert]")).to_be_visible()
@@ -458,6 +422,43 @@ def test_hover_and_focus_preview_the_words_of_a_citation(visit: Open) -> None:
     expect(page.get_by_role("tooltip")).to_have_count(0)
 
 
+def test_the_composer_grows_with_its_text_to_six_lines(visit: Open) -> None:
+    page = visit("/?demo=answered")
+    field = page.get_by_label("Question", exact=True)
+    heights = []
+    for lines in (1, 3, 6, 12):
+        field.fill("\n".join("line" for _ in range(lines)))
+        box = field.bounding_box()
+        assert box is not None
+        heights.append(box["height"])
+    assert heights[0] < heights[1] < heights[2] == heights[3]
+    page.keyboard.press("Shift+Enter")
+    assert page.locator(".turn").count() == 1
+    field.fill("")
+    assert field.evaluate("e => e.getBoundingClientRect().height") == heights[0]
+
+
+def test_escape_stops_an_answer(visit: Open) -> None:
+    page = visit("/?demo=writing")
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator(".ending.stopped")).to_contain_text("stopped")
+    expect(page.get_by_role("button", name="Send")).to_be_visible()
+
+
+def test_an_answer_leads_to_its_place_on_the_map(visit: Open) -> None:
+    page = visit("/?demo=answered")
+    page.get_by_role("link", name="Show on the map").click()
+    expect(page.locator(".map-hits .hit")).to_have_count(6)
+    expect(page.get_by_role("searchbox", name="Question to place")).to_have_value("Where does Milvus keep its data?")
+
+
+def test_a_preview_and_the_passages_show_words_and_no_markup(visit: Open) -> None:
+    page = visit("/?demo=document")
+    expect(page.locator(".reader .heading").first).to_be_visible()
+    assert not re.search(r"^#|\*\*|\|\s*---", page.locator(".reader .text").inner_text(), re.MULTILINE)
+
+
 # Each state
 
 SAYS = {
@@ -483,6 +484,14 @@ SAYS = {
     "store-down": (".where", "Store unavailable"),
     "empty": (".questions", "Milvus"),
     "extracted": (".remarks", "No model is configured"),
+    "empty-library": (".empty", "Add documents, then ask them"),
+    "empty-read": (".empty", "your key may only read"),
+    "documents": (".docs", "Milvus Lite"),
+    "documents-read": (".docs", "Milvus Lite"),
+    "document": (".reader .text", "Milvus"),
+    "uploads": (".tray h2", "Adding 5 of 8"),
+    "map": (".legend", "Milvus Lite"),
+    "map-question": (".map-hits", "Found for this question"),
 }
 
 
@@ -495,8 +504,7 @@ def watched() -> Seen:
 def states(browser: Browser, watched: Seen) -> Iterator[Page]:
     """One page for all demonstrations, with axe in each document."""
     context = browser.new_context()
-    bundled = resources.files("axe_playwright_python") / "axe.min.js"
-    context.add_init_script(bundled.read_text(encoding="utf-8"))
+    context.add_init_script(axe())
     yield watched.watch(context.new_page())
     context.close()
 
@@ -516,16 +524,6 @@ def test_each_state_says_what_it_is_and_is_accessible_wide_and_narrow_light_and_
     assert findings(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= NARROW[0]
     assert watched.faults() == []
-
-
-def findings(page: Page) -> list[str]:
-    """What axe finds that is serious or critical."""
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    return [
-        f"{one['id']}: {one['nodes'][0]['html'][:200]} {one['nodes'][0]['failureSummary'][:300]}"
-        for one in found["violations"]
-        if one["impact"] in ("serious", "critical")
-    ]
 
 
 def test_no_evidence_is_calm_and_no_error(visit: Open) -> None:
@@ -551,11 +549,14 @@ def test_no_percentages_are_shown_and_raw_scores_only_when_asked_for(visit: Open
     expect(page.locator(".scores").first).to_contain_text("dense")
 
 
-def test_too_many_requests_count_down_and_then_can_be_retried(visit: Open) -> None:
-    page = visit("/?demo=busy")
+def test_too_many_requests_count_down_and_then_can_be_retried(visit: Open, address: str) -> None:
+    page = visit("about:blank", at="")
+    page.clock.install()
+    page.goto(f"{address}/?demo=busy")
     retry = page.get_by_role("button", name=re.compile("Retry"))
     expect(retry).to_be_disabled()
-    expect(retry).to_have_text("Retry", timeout=7000)
+    page.clock.run_for(6000)
+    expect(retry).to_have_text("Retry")
     expect(retry).to_be_enabled()
 
 

@@ -119,6 +119,20 @@ def test_the_heaviest_folder_is_opened_while_there_are_few_enough() -> None:
     assert {"/docs/a/x/", "/docs/a/y/", "/docs/a/z/"} <= set(paths)
 
 
+def test_a_folder_that_holds_nearly_all_is_opened_however_much_lies_in_it() -> None:
+    weights = {f"/srv/docs/{folder}/{name}.md": 3 for folder in "abcdefghijk" for name in range(2)}
+
+    paths = [part.path for part in parts_of({**weights, "upload://shared/note.md": 1})]
+
+    assert {f"/srv/docs/{folder}/" for folder in "abcdefghijk"} | {"upload://shared/note.md"} == set(paths)
+
+
+def test_a_part_is_named_after_the_folder_that_all_of_it_lies_in() -> None:
+    paths = [part.path for part in parts_of({"/srv/a/b/1.md": 1, "/srv/a/b/2.md": 1, "https://a.org/docs/x": 18})]
+
+    assert paths == ["https://a.org/docs/x", "/srv/a/b/"]
+
+
 def _client(uri: Path) -> TestClient:
     app = create_app(Settings(uri=str(uri), embedder="static"))
     return TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50_000))

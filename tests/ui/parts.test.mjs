@@ -5,11 +5,11 @@ import test from "node:test";
 
 import { Problem, events, problemOf } from "../../src/citekite/serve/ui/api.js";
 import { KEYS, keyAction, neighbour } from "../../src/citekite/serve/ui/keys.js";
-import { markdown, settled } from "../../src/citekite/serve/ui/markdown.js";
+import { framed, markdown, settled } from "../../src/citekite/serve/ui/markdown.js";
 import { recall, remember } from "../../src/citekite/serve/ui/memory.js";
 import { createSession, createStore } from "../../src/citekite/serve/ui/session.js";
 import { askLink, asMarkdown } from "../../src/citekite/serve/ui/share.js";
-import { blocks, near, original, path, pieces, place, shortName, toUtf16 } from "../../src/citekite/serve/ui/spans.js";
+import { blocks, near, original, path, pieces, place, readable, rows, shortName, shortSource, toUtf16 } from "../../src/citekite/serve/ui/spans.js";
 import { initial, reduce } from "../../src/citekite/serve/ui/state.js";
 import { html } from "../../src/citekite/serve/ui/view.js";
 
@@ -231,7 +231,7 @@ test("pieces joined are the text, each with the marks that it lies in", () => {
   assert.deepEqual(pieces("0123456789", marks, 5, 7).map((piece) => piece.text), ["5", "6"]);
 });
 
-test("blocks cover all that is not blank, and a fence is one block", () => {
+test("blocks cover all that is not blank but the fences of code, and a fence is one block", () => {
   for (const { text } of recording.documents) {
     const found = blocks(text);
     let rest = "";
@@ -241,10 +241,42 @@ test("blocks cover all that is not blank, and a fence is one block", () => {
       rest += text.slice(end, block.start);
       end = block.end;
     }
-    assert.equal((rest + text.slice(end)).trim(), "");
+    assert.equal((rest + text.slice(end)).replace(/^(```|~~~).*$/gm, "").trim(), "");
   }
   assert.deepEqual(blocks("# A\n\ntext\nmore\n\n```\na\n\nb\n```\n").map((block) => block.kind), ["heading", "prose", "code"]);
+  assert.deepEqual(blocks("# A\ntext\n| a |\n|---|\n| b |").map((block) => block.kind), ["heading", "prose", "table"]);
+  const code = "```sh\nls\n```";
+  assert.deepEqual(blocks(code).map(({ start, end }) => code.slice(start, end)), ["ls"]);
   assert.equal(near(blocks("a\n\nb\n\nc"), 3, 4, 0, 0).length, 1);
+});
+
+test("the rows of a table are the spans of its cells, without the line under its head", () => {
+  const text = "before\n\n| a | b \\| c |\n|---|:-:|\n|  | d |\n| e";
+  const [, table] = blocks(text);
+  assert.equal(table.kind, "table");
+  const cells = rows(text, table).map((row) => row.map(({ start, end }) => text.slice(start, end)));
+  assert.deepEqual(cells, [["a", "b \\| c"], ["", "d"], ["e"]]);
+});
+
+test("a piece of a document is read without its marks", () => {
+  assert.equal(readable("## Use **it** with `x` and [that](y.md)<br/>, *so*."), "Use it with x and that, so.");
+  assert.equal(readable("| a | b |\n|---|---|\n| c | d |"), "a · b\nc · d");
+  assert.equal(readable("2 * 3 * 4, a_b_c, 1 < 2 > 0"), "2 * 3 * 4, a_b_c, 1 < 2 > 0");
+});
+
+test("a source is shown short", () => {
+  assert.equal(shortSource("/srv/a/b/c/d.md"), "…/b/c/d.md");
+  assert.equal(shortSource("/srv/d.md"), "/srv/d.md");
+  assert.equal(shortSource("upload://shared/my%20notes.md"), "my notes.md");
+  assert.equal(shortSource("https://www.a.example/b/"), "a.example/b");
+});
+
+test("rows without a head are a table, one row a line, and a whole table stays as it is", () => {
+  const table = "| a | b |\n|---|---|\n| c | d |";
+  assert.equal(framed(table), table);
+  assert.equal(framed("`FLAT` | compare all | small data [1]"), "`FLAT` · compare all · small data [1]");
+  assert.equal(framed("See:\n| a | b |\n| c | d |"), "See:\n\n| | |\n|---|---|\n| a | b |\n| c | d |\n");
+  assert.equal(framed("```\n| a | b |\n```"), "```\n| a | b |\n```");
 });
 
 test("an original can be opened where it has an address", () => {

@@ -142,6 +142,9 @@ test("the first questions are made of titles that are there", () => {
   const titles = (...all) => all.map((title) => ({ title }));
   assert.deepEqual(suggestions(titles("Owls", "Why do kites soar?", "notes.txt", "README")), ["Why do kites soar?", "What is said about Owls?"]);
   assert.equal(suggestions(titles(..."abcdefgh".split("").map((one) => `Title ${one}`))).length, 3);
+  assert.deepEqual(suggestions(titles("How to bake", "Where Milvus keeps its data", "What is a crane")), [
+    "How do I bake?", "What is a crane?", "Explain where Milvus keeps its data",
+  ]);
   assert.deepEqual(suggestions([]), []);
 });
 

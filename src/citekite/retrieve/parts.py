@@ -41,11 +41,16 @@ class _Folder:
         self.sources.append(source)
         self.weight += weight
 
-    def opened(self) -> list[_Folder]:
-        """What lies in it, through folders that hold nothing but one folder; itself where that is one document."""
+    def narrowed(self) -> _Folder:
+        """The folder, or the document, that all of it lies in."""
         here = self
         while len(here.inner) == 1:
             here = next(iter(here.inner.values()))
+        return here
+
+    def opened(self) -> list[_Folder]:
+        """What lies in it; itself where that is one document."""
+        here = self.narrowed()
         return list(here.inner.values()) or [here]
 
 
@@ -53,24 +58,26 @@ def parts_of(weights: Mapping[str, int]) -> list[Part]:
     """The parts of a collection of sources, each with its weight (its number of chunks), the heaviest part first.
 
     The top folder is opened, then the heaviest folder again and again: as long as there are at most `MOST_PARTS`, and
-    it has more than its share of all. A top folder with more in it than that stays opened, so there may be more.
+    it has more than its share of all. The top folder, and one with more than four fifths of all, is opened whatever
+    lies in it, so there may be more.
 
     >>> [part.path for part in parts_of({"/docs/a/1.md": 3, "/docs/a/2.md": 1, "/docs/b/3.md": 2})]
     ['/docs/a/1.md', '/docs/b/3.md', '/docs/a/2.md']
     """
     parts = _Folder.of(weights).opened() if weights else []
-    share = sum(weights.values()) / MOST_PARTS
+    whole = sum(weights.values())
     waiting = list(parts)
     while waiting:
         heaviest = max(waiting, key=lambda part: part.weight)
         waiting.remove(heaviest)
         inner = heaviest.opened()
-        if heaviest.weight > share and len(parts) - 1 + len(inner) <= MOST_PARTS and len(heaviest.sources) > 1:
+        fits = heaviest.weight > whole / MOST_PARTS and len(parts) - 1 + len(inner) <= MOST_PARTS
+        if len(heaviest.sources) > 1 and (fits or heaviest.weight > 0.8 * whole):
             parts.remove(heaviest)
             parts += inner
             waiting += inner
     parts.sort(key=lambda part: (-part.weight, part.path))
-    return [Part(part.sources[0] if len(part.sources) == 1 else part.path, tuple(part.sources)) for part in parts]
+    return [Part(part.narrowed().path, tuple(part.sources)) for part in parts]
 
 
 def _steps(source: str) -> list[str]:

@@ -5,7 +5,7 @@ Plain PCA shows what the chunks differ in, which is seldom what tells one part f
 leading dimensions, and the two axes are those in which the parts lie furthest apart for how much their chunks scatter
 (Fisher's discriminant after PCA: Belhumeur et al. 1997, https://doi.org/10.1109/34.598228). On the documentation of
 Milvus (1,967 chunks, 13 parts) 58 % of a chunk's five nearest on the map are of its own part, with PCA alone 38 %, in
-all 256 dimensions 75 %; and the five chunks found for a question lie nearer to it (docs/page-library.md).
+all 256 dimensions 75 %; and the five chunks found for a question lie nearer to it (docs/page.md).
 """
 
 from __future__ import annotations

@@ -4,9 +4,11 @@ import { createApi } from "./api.js";
 import { Composer } from "./composer.js";
 import { icon } from "./icons.js";
 import { keyAction, neighbour } from "./keys.js";
+import { Later, load } from "./later.js";
 import { recall, remember } from "./memory.js";
 import { createSession, createStore, plain } from "./session.js";
 import { asMarkdown, copy } from "./share.js";
+import { readable, shortName } from "./spans.js";
 import { cited, initial, isRunning, passages, reduce, running, sentencesEnd, shownTurn, suggestions } from "./state.js";
 import { html, render, useEffect, useLayoutEffect, useRef, useState } from "./view.js";
 
@@ -63,7 +65,7 @@ function createActions({ api, store, session }) {
       try {
         if (!store.state.me) set({ me: await api.get("me") });
         dispatch({ type: "status", status: await api.get("status", { collection }) });
-        set({ documents: (await api.get("documents", { collection, limit: 200 })).documents });
+        set({ documents: (await api.get("documents", { collection, limit: 60 })).documents });
       } catch (error) {
         dispatch({ type: "status failed", problem: plain(error) });
       }
@@ -123,25 +125,11 @@ function App({ api, store, actions, keeps }) {
           ? html`<${Later} file="./map.js" name="MapView" ...${part} />`
           : html`<${Asking} ...${part} />`}
     </main>
+    ${state.me && state.ready && html`<${Later} file="./upload.js" name="Adding" ...${part} />`}
     ${state.preview && html`<${Preview} ...${state.preview} />`}
     ${state.dialog && html`<${Later} key=${state.dialog} file="./dialogs.js" name="Dialog" which=${state.dialog} ...${part} />`}
     <p class=${`toast${state.said ? " on" : ""}`} role="status">${state.said}</p>
   `;
-}
-
-const modules = {};
-const load = async (file) => (modules[file] ??= await import(file));
-
-/** A part of the page whose module is fetched when it is first needed. */
-function Later({ file, name, ...part }) {
-  const [problem, setProblem] = useState("");
-  const [, arrived] = useState(false);
-  useEffect(() => {
-    load(file).then(() => arrived(true), (error) => setProblem(error.message));
-  }, [file]);
-  if (problem) return html`<p class="note">This part of the page could not be loaded: ${problem}</p>`;
-  const Part = modules[file]?.[name];
-  return Part ? html`<${Part} ...${part} />` : null;
 }
 
 function Header({ state, actions, api }) {
@@ -239,9 +227,9 @@ function Preview({ number, hit, citation, at }) {
     style.left = `${Math.max(8, Math.min(marker.left - 20, innerWidth - offsetWidth - 8))}px`;
     style.top = `${marker.top > offsetHeight + 12 ? marker.top - offsetHeight - 8 : marker.bottom + 8}px`;
   }, [at]);
-  const words = (citation?.quote || hit.text).trim();
+  const words = readable(citation?.quote || hit.text).trim();
   return html`<div class="preview" role="tooltip" ref=${box}>
-    <p><span class="number">${number}</span> <strong>${hit.title || hit.source}</strong></p>
+    <p><span class="number">${number}</span> <strong>${hit.title || shortName(hit.source)}</strong></p>
     <p class="words">${words.length > 280 ? `${words.slice(0, 280)}…` : words}</p>
     ${citation && !citation.verified && html`<p class="note doubt">The quote does not stand in this passage.</p>`}
   </div>`;
@@ -264,7 +252,7 @@ async function start() {
   const api = demo?.api ?? createApi();
   const store = createStore(reduce, {
     ...initial, turns: demo ? [] : recall(), collection: demo ? null : localStorage.getItem(COLLECTION), route: routeOf(location.hash), letters: localStorage.getItem(LETTERS) !== "off",
-    preview: null, said: "",
+    preview: null, said: "", ready: false,
   });
   const session = createSession({ api, store });
   const actions = createActions({ api, store, session });
@@ -283,6 +271,7 @@ async function start() {
   await actions.refresh();
   // Not needed for the first paint, but for the first answer; a failure shows where they are used.
   for (const file of ["./turn.js", "./evidence.js"]) load(file).catch(() => {});
+  actions.set({ ready: true });
   if (demo) return demo.play({ store, session, actions });
   const question = parameters.get("q");
   if (question && store.state.me) {

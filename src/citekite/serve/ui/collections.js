@@ -1,8 +1,8 @@
 // @ts-check
-// The collection that is asked, chosen in the header; and what belongs to every page: dropped files and their progress.
+// The collection that is asked, chosen in the header.
 import { icon } from "./icons.js";
 import { plain } from "./session.js";
-import { DropAnywhere, UploadTray, nameOf } from "./upload.js";
+import { nameOf } from "./state.js";
 import { html, useEffect, useRef, useState } from "./view.js";
 
 const CHOSEN = "citekite.collection";
@@ -35,8 +35,6 @@ export function Collections({ state, actions, api }) {
       ${icon("down")}
     </button>
     ${open && html`<${Menu} ...${{ state, actions, api, close }} />`}
-    <${DropAnywhere} ...${{ api, state, actions }} />
-    <${UploadTray} ...${{ api, actions }} />
   </div>`;
 }
 

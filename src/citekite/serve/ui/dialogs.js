@@ -44,6 +44,9 @@ function KeyDialog({ actions, api }) {
       <label class="check"><input type="checkbox" checked=${keep} onChange=${(event) => setKeep(event.currentTarget.checked)} />
         Keep it in this browser (else until the tab is closed)</label>
       ${problem && html`<p class="note" role="alert">${problem}</p>`}
+      <details class="note"><summary>Where do I get a key?</summary>
+        <p>On the machine of the server: <code>citekite keys create --name NAME --scope read</code> (or write, or admin).
+        It is shown once; <code>citekite keys list</code> says which there are, and until when they can be used.</p></details>
       <button class="button primary" disabled=${!value.trim()}>Use this key</button>
     </form>
   </${Frame}>`;

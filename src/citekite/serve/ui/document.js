@@ -2,9 +2,9 @@
 // A document of the collection, opened beside the list or the map; where one of its passages was meant, at that passage.
 import { icon } from "./icons.js";
 import { plain } from "./session.js";
-import { download } from "./share.js";
 import { sheet } from "./sheets.js";
-import { blocks, near, original, path, pieces, place, shortName, toUtf16 } from "./spans.js";
+import { path, place, shortName, shortSource, toUtf16 } from "./spans.js";
+import { Original, Text, laidOut } from "./text.js";
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./view.js";
 
 await sheet("./library.css");
@@ -35,7 +35,7 @@ export function DocumentPane({ id, chunk = null, state, actions, api, close }) {
   }, [id, state.collection]);
   const document_ = found?.id === id ? found : null;
   const passage = document_?.chunks.find((one) => one.id === chunk) ?? null;
-  const view = useMemo(() => document_ && laidOut(document_, passage, reach), [document_, passage, reach]);
+  const view = useMemo(() => document_ && laidOut(document_.text, passageMark(document_, passage), reach), [document_, passage, reach]);
   useLayoutEffect(() => {
     const target = scroller.current?.querySelector(".in-passage");
     if (!scroller.current) return;
@@ -54,48 +54,20 @@ export function DocumentPane({ id, chunk = null, state, actions, api, close }) {
     ${document_ && html`<div class="reader-where">
       <span>${where || `${counted(document_.chunks.length, "passage")}`}${document_.access?.length > 0 && html` <${Badges} access=${document_.access} />`}</span>
       <button type="button" class="quiet" onClick=${() => askOnly(actions, document_.source)}>Ask only this document</button>
-      <${Original} ...${{ found: document_, passage, state, actions, api }} />
+      <${Original} ...${{ source: document_.source, id: document_.id, page: passage?.page, collection: state.collection, api, actions }} />
     </div>`}
     <div class="scroll text" tabindex="0" role="region" aria-label="Text of the document" ref=${scroller}>
       ${problem && html`<p class="note">${problem.detail}</p>`}
       ${!document_ && !problem && html`<div class="skeletons" aria-hidden="true"><i></i><i></i></div>`}
-      ${view?.more[0] && html`<button type="button" class="quiet" onClick=${() => setReach([Infinity, reach[1]])}>Show what stands before</button>`}
-      ${view?.blocks.map((block) => html`<p class=${block.kind}>${block.pieces.map(piece)}</p>`)}
-      ${view?.more[1] && html`<button type="button" class="quiet" onClick=${() => setReach([reach[0], Infinity])}>Show the rest</button>`}
+      ${view && html`<${Text} ...${{ view, reach, setReach }} />`}
     </div>
-    ${document_ && html`<footer class="reader-foot"><p class="muted source" title=${document_.source}>${document_.source}</p></footer>`}
+    ${document_ && html`<footer class="reader-foot"><p class="muted source" title=${document_.source}>${shortSource(document_.source)}</p></footer>`}
   </div></aside>`;
 }
+
+const passageMark = ({ text }, passage) =>
+  passage ? [{ start: toUtf16(text, passage.start), end: toUtf16(text, passage.end), name: "passage" }] : [];
 
 export const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 
 export const Badges = ({ access }) => html`<span class="badges">${access.map((group) => html`<span class="badge" title="Only these groups see it">${group}</span>`)}</span>`;
-
-const piece = ({ text, names }) => (names.length ? html`<span class="in-passage">${text}</span>` : text);
-
-function laidOut({ text }, passage, [before, after]) {
-  const at = passage ? { start: toUtf16(text, passage.start), end: toUtf16(text, passage.end) } : { start: 0, end: 0 };
-  const all = blocks(text);
-  const shown = near(all, at.start, at.end, before, after);
-  const marks = passage ? [{ ...at, name: "passage" }] : [];
-  return {
-    blocks: shown.map((block) => ({ kind: block.kind, pieces: pieces(text, marks, block.start, block.end) })),
-    more: [shown[0] !== all[0], shown[shown.length - 1] !== all[all.length - 1]],
-  };
-}
-
-function Original({ found, passage, state, actions, api }) {
-  const target = original({ source: found.source, page: passage?.page });
-  if (!target) return null;
-  if (target !== "upload") {
-    return html`<a class="quiet" href=${target} target="_blank" rel="noopener noreferrer nofollow">Open original ${icon("open")}</a>`;
-  }
-  const fetchIt = async () => {
-    try {
-      download(shortName(found.source), await api.blob(`documents/${found.id}/original`, { collection: state.collection }));
-    } catch (error) {
-      actions.say(error.message);
-    }
-  };
-  return html`<button type="button" class="quiet" onClick=${fetchIt}>Save original ${icon("open")}</button>`;
-}

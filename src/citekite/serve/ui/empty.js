@@ -2,7 +2,8 @@
 // A collection with nothing in it: three ways to begin.
 import { icon } from "./icons.js";
 import { copy } from "./share.js";
-import { AddDocuments, mayWrite, nameOf, uploadsOf } from "./upload.js";
+import { mayWrite, nameOf } from "./state.js";
+import { AddDocuments, uploadsOf } from "./upload.js";
 import { html, useState } from "./view.js";
 
 const COMMAND = "citekite sync ./docs";

@@ -1,9 +1,9 @@
 // @ts-check
 // The evidence beside an answer: its passages as numbered cards, and the one that is open inside its document.
 import { icon } from "./icons.js";
-import { download } from "./share.js";
-import { blocks, near, original, path, pieces, place, shortName, toUtf16 } from "./spans.js";
+import { path, pieces, place, shortName, shortSource, toUtf16 } from "./spans.js";
 import { citationOf, isRunning, passages } from "./state.js";
+import { Original, Text, laidOut, prose } from "./text.js";
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./view.js";
 
 export function Evidence({ turn, state, actions, api }) {
@@ -53,7 +53,7 @@ function Card({ hit, number, cited, turn, open, toggle, debug, actions, api }) {
     ${debug && html`<${Scores} hit=${hit} />`}
     <div class="card-tools">
       <button type="button" class="quiet" onClick=${() => actions.pin(turn.id, number)}>Open in document</button>
-      <${Original} ...${{ hit, citation, turn, api, actions }} />
+      <${Original} ...${originalOf({ hit, citation, turn, api, actions })} />
     </div>
   </li>`;
 }
@@ -66,21 +66,9 @@ function Scores({ hit }) {
   </tbody></table>`;
 }
 
-function Original({ hit, citation, turn, api, actions }) {
-  const target = original({ ...hit, quote: citation?.quote });
-  if (!target) return null;
-  if (target !== "upload") {
-    return html`<a class="quiet" href=${target} target="_blank" rel="noopener noreferrer nofollow">Open original ${icon("open")}</a>`;
-  }
-  const fetchIt = async () => {
-    try {
-      download(shortName(hit.source), await api.blob(`documents/${hit.document_id}/original`, { collection: turn.collection }));
-    } catch (error) {
-      actions.say(error.message);
-    }
-  };
-  return html`<button type="button" class="quiet" onClick=${fetchIt}>Open original ${icon("open")}</button>`;
-}
+const originalOf = ({ hit, citation, turn, api, actions }) => ({
+  source: hit.source, id: hit.document_id, page: hit.page, quote: citation?.quote, collection: turn.collection, api, actions,
+});
 
 /** Where the cited words lie in the passage's own text, in UTF-16. */
 function quoteMarks(hit, citation) {
@@ -93,15 +81,10 @@ function quoteMarks(hit, citation) {
 function marked(text, marks, whole) {
   const heading = /^\s*(#{1,6} [^\n]*\n\s*)*/.exec(text)?.[0].length ?? 0;
   const first = marks[0]?.start ?? heading;
-  if (whole) return pieces(text.trimEnd(), marks).map(piece);
+  if (whole) return pieces(text.trimEnd(), marks).map(prose);
   const from = first - heading < 90 ? Math.min(first, heading) : text.lastIndexOf(" ", first - 50) + 1;
-  return [from > heading ? "… " : "", ...pieces(text, marks, from).map(piece)];
+  return [from > heading ? "… " : "", ...pieces(text, marks, from).map(prose)];
 }
-
-const piece = ({ text, names }) => {
-  if (names.includes("quote")) return html`<mark class="quote">${text}</mark>`;
-  return names.includes("passage") ? html`<span class="in-passage">${text}</span>` : text;
-};
 
 const REACH = [2500, 5000]; // characters shown before and after the passage at first
 
@@ -113,7 +96,7 @@ function Reader({ turn, number, actions, api }) {
   const [reach, setReach] = useState(REACH);
   const scroller = useRef(null);
   const title = useRef(null);
-  const view = useMemo(() => laidOut(found, hit, citation, reach), [found, hit, citation, reach]);
+  const view = useMemo(() => laidOut(found?.text ?? hit.text, readerMarks(found, hit, citation), reach), [found, hit, citation, reach]);
   useLayoutEffect(() => {
     const target = scroller.current?.querySelector("mark, .in-passage");
     if (target) scroller.current.scrollTop += target.getBoundingClientRect().top - scroller.current.getBoundingClientRect().top - 110;
@@ -129,33 +112,26 @@ function Reader({ turn, number, actions, api }) {
       <h2 ref=${title} tabindex="-1">${hit.title || shortName(hit.source)}</h2>
       <button type="button" class="tool close" aria-label="Close the document" onClick=${actions.close}>${icon("close")}</button>
     </header>
-    <div class="reader-where"><span>${where}</span> <${Original} ...${{ hit, citation, turn, api, actions }} /></div>
+    <div class="reader-where"><span>${where}</span> <${Original} ...${originalOf({ hit, citation, turn, api, actions })} /></div>
     <div class="scroll text" tabindex="0" role="region" aria-label="Document" ref=${scroller}>
       ${problem && html`<p class="note">${problem.detail} Here is the passage alone.</p>`}
-      ${view.more[0] && html`<button type="button" class="quiet" onClick=${() => setReach([Infinity, reach[1]])}>Show what stands before</button>`}
-      ${view.blocks.map((block) => html`<p class=${block.kind}>${block.pieces.map(piece)}</p>`)}
-      ${view.more[1] && html`<button type="button" class="quiet" onClick=${() => setReach([reach[0], Infinity])}>Show the rest</button>`}
+      <${Text} ...${{ view, reach, setReach }} />
     </div>
     <footer class="reader-foot">
       ${citation && !citation.verified && html`<p class="note doubt">A quote of the answer does not stand in this passage.</p>`}
       ${(citation?.also ?? hit.also).map((other) => html`<p class="muted">Also in ${[other.title || shortName(other.source), path(other), place(other)].filter(Boolean).join(" · ")}</p>`)}
-      <p class="muted source" title=${hit.source}>${hit.source}</p>
+      <p class="muted source" title=${hit.source}>${shortSource(hit.source)}</p>
     </footer>
   </div>`;
 }
 
-function laidOut(found, hit, citation, [before, after]) {
+/** The passage and the cited words, in the document, or in the passage alone where the document is not there. */
+function readerMarks(found, hit, citation) {
   const text = found?.text ?? hit.text;
   const base = found ? 0 : hit.start;
   const span = (start, end, name) => ({ start: toUtf16(text, start - base), end: toUtf16(text, end - base), name });
   const passage = span(hit.start, hit.end, "passage");
-  const marks = citation && citation.end > citation.start ? [passage, span(citation.start, citation.end, "quote")] : [passage];
-  const all = blocks(text);
-  const shown = near(all, passage.start, passage.end, before, after);
-  return {
-    blocks: shown.map((block) => ({ kind: block.kind, pieces: pieces(text, marks, block.start, block.end) })),
-    more: [shown[0] !== all[0], shown[shown.length - 1] !== all[all.length - 1]],
-  };
+  return citation && citation.end > citation.start ? [passage, span(citation.start, citation.end, "quote")] : [passage];
 }
 
 function useDocument(api, id, collection) {

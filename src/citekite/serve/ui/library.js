@@ -4,8 +4,9 @@ import { Badges, DocumentPane, askOnly, counted } from "./document.js";
 import { EmptyLibrary } from "./empty.js";
 import { icon } from "./icons.js";
 import { plain } from "./session.js";
-import { shortName } from "./spans.js";
-import { AddDocuments, mayWrite, nameOf, useUploads } from "./upload.js";
+import { shortName, shortSource } from "./spans.js";
+import { mayWrite, nameOf } from "./state.js";
+import { AddDocuments, useUploads } from "./upload.js";
 import { html, useEffect, useRef, useState } from "./view.js";
 
 const PAGE = 50;
@@ -98,7 +99,7 @@ function Item({ one, state, actions, open, remove }) {
     <div class="doc-line">
       <a class="doc-title" href=${`#/documents?id=${encodeURIComponent(one.id)}`} aria-current=${open ? "true" : null}>${name}</a>
       ${one.access?.length > 0 && html`<${Badges} access=${one.access} />`}
-      <span class="doc-source muted" title=${one.source}>${one.source}</span>
+      <span class="doc-source muted" title=${one.source}>${shortSource(one.source)}</span>
       <span class="doc-chunks muted">${counted(one.chunks, "passage")}</span>
       <span class="doc-tools">
         <button type="button" class="tool" title="Ask only this document" aria-label=${`Ask only ${name}`} onClick=${() => askOnly(actions, one.source)}>${icon("ask")}</button>

@@ -21,11 +21,36 @@ const DEEPEST = 24; // nested quotes, lists and emphasis; beyond, they are text
 /** Elements of a text that may still be coming; `cite(number)` gives the element of a marker, or null for plain text. */
 export function markdown(text, cite = (number) => null, coming = false) {
   try {
-    if (text.length <= LONGEST) return blocks(marked.lexer(coming ? settled(text) : text), { cite, depth: 0 });
+    if (text.length <= LONGEST) return blocks(marked.lexer(framed(coming ? settled(text) : text)), { cite, depth: 0 });
   } catch (error) {
     if (!(error instanceof RangeError)) throw error; // too deeply nested to be read
   }
   return [html`<p>${text}</p>`];
+}
+
+const ROW = /^\s*\|.*\S|\S +\| +\S.* \| +\S/;
+const UNDER_HEAD = /^\s*\|?[\s:]*-+[\s:|-]*$/;
+
+/** Rows of a table without its head, as an answer of a document's own sentences has them: one is a line, more a table. */
+export function framed(text) {
+  const lines = text.split("\n");
+  const whole = [];
+  let fenced = false;
+  for (let at = 0; at < lines.length; ) {
+    if (/^\s*(```|~~~)/.test(lines[at])) fenced = !fenced;
+    let end = at;
+    while (!fenced && end < lines.length && (ROW.test(lines[end]) || (end > at && UNDER_HEAD.test(lines[end])))) end += 1;
+    const run = lines.slice(at, end);
+    if (end === at) whole.push(lines[(end += 1) - 1]);
+    else if (run.some((line) => UNDER_HEAD.test(line))) whole.push(...run);
+    else if (run.length === 1) whole.push(run[0].trim().replace(/^\| *| *\|$/g, "").replace(/ +\| +/g, " · "));
+    else {
+      const columns = Math.max(...run.map((line) => line.trim().replace(/^\||\|$/g, "").split("|").length));
+      whole.push("", `|${" |".repeat(columns)}`, `|${"---|".repeat(columns)}`, ...run, "");
+    }
+    at = end;
+  }
+  return whole.join("\n");
 }
 
 /** A half-written text with its open emphasis closed, so that asterisks do not flash up before their end comes. */
@@ -51,8 +76,10 @@ function inlines(tokens = [], at) {
   if (at.depth > DEEPEST) return raw(tokens);
   return tokens.map((token, index) => {
     const next = tokens[index + 1];
-    if (token.type !== "text" || next?.type !== "citation" || !at.cite(next.number)) return inline(token, deeper(at));
-    return `${decoded(token.text).trimEnd()}\u2060`;
+    if (token.type !== "text") return inline(token, deeper(at));
+    const before = tokens[index - 1]?.type === "citation" && /^[.,;:!?)。，；：！？）]/.test(token.text) ? "\u2060" : "";
+    if (next?.type === "citation" && at.cite(next.number)) return `${before}${decoded(token.text).trimEnd()}\u2060`;
+    return [before, inline(token, deeper(at))];
   });
 }
 
@@ -87,7 +114,7 @@ function block(token, at) {
 function table(token, at) {
   const cells = (row, Tag) => row.map((cell) => html`<${Tag}>${inlines(cell.tokens, at)}</${Tag}>`);
   return html`<div class="table" tabindex="0"><table>
-    <thead><tr>${cells(token.header, "th")}</tr></thead>
+    ${token.header.some((cell) => cell.text) && html`<thead><tr>${cells(token.header, "th")}</tr></thead>`}
     <tbody>${token.rows.map((row) => html`<tr>${cells(row, "td")}</tr>`)}</tbody>
   </table></div>`;
 }

@@ -144,6 +144,9 @@ export function askBody(turn, turns) {
   return turn.collection ? { ...body, collection: turn.collection } : body;
 }
 
+export const mayWrite = ({ me }) => !me || me.scope !== "read";
+export const nameOf = (state) => state.collection ?? state.status?.collection ?? state.me?.collection ?? "the collection";
+
 /** How far the text ends in whole sentences from `from` on: what may be announced, once. */
 export function sentencesEnd(text, from, finished) {
   if (finished) return text.length;
@@ -156,13 +159,22 @@ export function sentencesEnd(text, from, finished) {
 
 /** Questions to begin with, made from titles that are really there. */
 export function suggestions(documents, count = 3) {
-  const titles = [...new Set(documents.map((one) => (one.title ?? "").trim()))].filter(
+  const telling = documents.filter((one) => !/\b(readme|license|changelog|index)\b[^/]*$/i.test(one.source ?? ""));
+  const titles = [...new Set((telling.length ? telling : documents).map((one) => (one.title ?? "").trim()))].filter(
     (title) => title.length > 2 && title.length < 70 && !/^readme\b|\.\w{2,4}$/i.test(title),
   );
-  const asking = titles.filter((title) => /\?$|^(how|what|why|where|when|which|who|can|does|is)\b/i.test(title));
+  const asking = titles.filter((title) => /\?$/.test(title) || ASKS.test(title));
   const others = titles.filter((title) => !asking.includes(title));
   const spread = [...Array(count).keys()].map((at) => others[Math.floor((at * others.length) / count)]).filter(Boolean);
-  return [...asking, ...[...new Set(spread)].map(asQuestion)].slice(0, count);
+  return [...asking, ...new Set(spread)].slice(0, count).map(asQuestion);
 }
 
-const asQuestion = (title) => `What is said about ${title.replace(/^about /i, "")}?`;
+const ASKS = /^(?:how to|(?:how|what|why|where|when|which|who) (?:is|are|was|were|do|does|did|can|should))\b/i;
+
+function asQuestion(title) {
+  if (title.endsWith("?")) return title;
+  if (/^how to /i.test(title)) return `How do I ${title.slice(7)}?`;
+  if (ASKS.test(title)) return `${title}?`;
+  const telling = /^(?:how|what|why|where|when|which|who) /i.test(title); // "What Milvus is"
+  return telling ? `Explain ${title[0].toLowerCase()}${title.slice(1)}` : `What is said about ${title.replace(/^about /i, "")}?`;
+}

@@ -3,7 +3,7 @@
 import { icon } from "./icons.js";
 import { markdown } from "./markdown.js";
 import { askLink, asMarkdown, copy, download } from "./share.js";
-import { path, place } from "./spans.js";
+import { path, place, shortName, shortSource } from "./spans.js";
 import { citationOf, cited, isRunning } from "./state.js";
 import { html, useEffect, useMemo, useState } from "./view.js";
 
@@ -20,8 +20,8 @@ export function Turn({ turn, state, actions, last }) {
     <h2 class="question" id=${`q-${turn.id}`}>${turn.question}</h2>
     <${Progress} turn=${turn} actions=${actions} />
     <${Steps} turn=${turn} />
-    ${refused && html`<${Refusal} ...${{ turn, actions, last }} />`}
-    ${text && (!refused || cited(turn).length > 0) && html`<div class="answer">${body}</div>`}
+    ${refused && html`<${Refusal} ...${{ turn, actions, last, closest: cited(turn).length > 0 && body }} />`}
+    ${text && !refused && html`<div class="answer">${body}</div>`}
     <${Remarks} turn=${turn} />
     <${Ending} ...${{ turn, actions }} />
     ${!isRunning(turn) && html`<${Tools} ...${{ turn, actions }} />`}
@@ -34,7 +34,7 @@ function Printed({ turn }) {
   return html`<ol class="printed">${cited(turn).map((number) => {
     const one = citationOf(turn, number) ?? turn.hits[number - 1];
     return one && html`<li><span>[${number}]</span>
-      <span>${[one.title, path(one), place(one), one.source].filter(Boolean).join(", ")}<br /><q>${(one.quote ?? one.text).trim()}</q></span></li>`;
+      <span>${[one.title, path(one), place(one), shortSource(one.source)].filter(Boolean).join(", ")}<br /><q>${(one.quote ?? one.text).trim()}</q></span></li>`;
   })}</ol>`;
 }
 
@@ -47,7 +47,7 @@ function Marker({ number, turn, open, actions }) {
   const hide = () => actions.preview(null);
   return html`<button
     type="button" class=${`mark${open ? " open" : ""}${doubtful ? " doubtful" : ""}`} data-number=${number}
-    aria-label=${`Source ${number}: ${hit.title || hit.source}${doubtful ? ", quote not verified" : ""}`}
+    aria-label=${`Source ${number}: ${hit.title || shortName(hit.source)}${doubtful ? ", quote not verified" : ""}`}
     aria-pressed=${open} onMouseEnter=${show} onFocus=${show} onMouseLeave=${hide} onBlur=${hide}
     onClick=${() => { hide(); actions.pin(turn.id, number); }}
   >${number}</button>`;
@@ -86,15 +86,15 @@ function Steps({ turn }) {
   </details>`;
 }
 
-function Refusal({ turn, actions, last }) {
+function Refusal({ turn, actions, last, closest }) {
   const scoped = turn.filter?.sources?.length > 0;
   const nearest = turn.hits.slice(0, 3);
   return html`<section class="calm" aria-label="No evidence">
     <h3>Nothing in these documents answers this</h3>
-    ${nearest.length > 0 && html`<p>These passages come closest:</p>
+    ${closest ? html`<p>What comes closest:</p><div class="answer">${closest}</div>` : nearest.length > 0 && html`<p>These passages come closest:</p>
       <ol class="nearest">${nearest.map((hit, index) => html`<li>
         <button type="button" class="plain" onClick=${() => actions.pin(turn.id, index + 1)}>
-          <span>${hit.title || hit.source}</span> <span class="muted">${hit.headings[hit.headings.length - 1] !== hit.title ? hit.headings[hit.headings.length - 1] : place(hit)}</span>
+          <span>${hit.title || shortName(hit.source)}</span> <span class="muted">${hit.headings[hit.headings.length - 1] !== hit.title ? hit.headings[hit.headings.length - 1] : place(hit)}</span>
         </button></li>`)}</ol>`}
     <p class="muted">${scoped ? "Only a part of the documents was searched." : html`Try other words, or <a href="#/documents">add documents</a> that could answer it.`}</p>
     ${scoped && last && html`<button type="button" class="button" onClick=${() => actions.widen(turn.id)}>Ask all documents</button>`}
@@ -116,11 +116,16 @@ function Remarks({ turn }) {
       <p>${doubtful.length === 1 ? "This quote does" : "These quotes do"} not stand in the cited passages:</p>
       <ul>${doubtful.map((quote) => html`<li><q class="doubtful">${quote}</q></li>`)}</ul>
     </div>`}
-    ${weak.length > 0 && html`<details class="note"><summary>${`${weak.length} of ${turn.answer.claims.length} sentences
-      ${weak.length === 1 ? "is" : "are"} not fully supported by the sources`}</summary>
+    ${weak.length > 0 && html`<details class="note"><summary>${unsupported(weak.length, turn.answer.claims.length)}</summary>
       <ul>${weak.map((claim) => html`<li>${claim.text.replace(/\s*\[\d+\]/g, "")} <span class="muted">${claim.reason}</span></li>`)}</ul>
     </details>`}
   </div>`;
+}
+
+function unsupported(weak, all) {
+  if (all === 1) return "The sentence is not fully supported by the sources";
+  if (weak === all) return `None of the ${all} sentences is fully supported by the sources`;
+  return `${weak} of ${all} sentences ${weak === 1 ? "is" : "are"} not fully supported by the sources`;
 }
 
 const HINTS = {

@@ -3,6 +3,7 @@
 import { icon } from "./icons.js";
 import { problemOf } from "./api.js";
 import { plain } from "./session.js";
+import { mayWrite, nameOf } from "./state.js";
 import { sheet } from "./sheets.js";
 import { html, useEffect, useRef, useState } from "./view.js";
 
@@ -204,8 +205,6 @@ export function useUploads(api, actions) {
   return uploads;
 }
 
-export const mayWrite = ({ me }) => !me || me.scope !== "read";
-
 /** The files of a drop, those in dropped folders too; hidden ones are left where they are. */
 export async function filesOf(transfer) {
   const entries = [...transfer.items].filter((item) => item.kind === "file").map((item) => item.webkitGetAsEntry?.());
@@ -228,7 +227,7 @@ async function inside(entry) {
 }
 
 /** The whole page takes dropped files; while some are held over it, it says so. */
-export function DropAnywhere({ api, state, actions }) {
+function DropAnywhere({ api, state, actions }) {
   const uploads = uploadsOf(api, actions);
   const [over, setOver] = useState(false);
   const collection = useRef(null);
@@ -256,8 +255,6 @@ export function DropAnywhere({ api, state, actions }) {
   return over && html`<div class="drop-anywhere"><p>${icon("add")}Drop to add to <strong>${nameOf(state)}</strong></p></div>`;
 }
 
-export const nameOf = (state) => state.collection ?? state.status?.collection ?? state.me?.collection ?? "the collection";
-
 /** A file picker and a field for addresses; `big` is the zone of an empty library. */
 export function AddDocuments({ api, state, actions, big = false }) {
   const uploads = uploadsOf(api, actions);
@@ -278,7 +275,7 @@ export function AddDocuments({ api, state, actions, big = false }) {
   return html`<div class=${`add${big ? " big" : ""}`}>
     <div class="add-files">
       ${icon("add")}
-      <p>Drop files or folders anywhere on this page</p>
+      <p>Drop files or folders anywhere</p>
       <button type="button" class=${`button${big ? " primary" : ""}`} onClick=${() => picker.current.click()}>Choose files</button>
       <input type="file" multiple hidden ref=${picker} onChange=${picked} aria-label="Files to add" />
     </div>
@@ -291,8 +288,11 @@ export function AddDocuments({ api, state, actions, big = false }) {
   </div>`;
 }
 
+/** What belongs to every page: dropped files, and how far they are. */
+export const Adding = (part) => html`<${DropAnywhere} ...${part} /><${UploadTray} ...${part} />`;
+
 /** What is being added: a row for each file, out of the way in a corner. */
-export function UploadTray({ api, actions }) {
+function UploadTray({ api, actions }) {
   const uploads = useUploads(api, actions);
   const [open, setOpen] = useState(true);
   const { rows } = uploads;
