@@ -97,6 +97,9 @@ def test_every_module_that_is_imported_is_there() -> None:
         text = path.read_text(encoding="utf-8")
         for name in re.findall(r'from "(\.[^"]+)"|import\("(\.[^"]+)"\)|file="(\.[^"]+)"', text):
             assert (path.parent / "".join(name)).is_file(), f"{path.name} imports {name}"
+        for file, name in re.findall(r'file="\./([^"]+)" name="(\w+)"', text):
+            exported = rf"^export (?:const|function) {name}\b"
+            assert re.search(exported, (UI / file).read_text(encoding="utf-8"), re.M), f"{file} has no {name}"
 
 
 def test_the_recording_is_of_the_form_that_the_server_sends() -> None:

@@ -5,7 +5,7 @@ import { shortName } from "./spans.js";
 import { html, useEffect, useRef, useState } from "./view.js";
 
 /** Which documents are searched: all, or those that are picked. */
-function Scope({ state, actions, api, close }) {
+export function Scope({ state, actions, api, close }) {
   const [query, setQuery] = useState("");
   const [found, setFound] = useState(state.documents);
   const field = useRef(null);
