@@ -409,6 +409,31 @@ def test_tab_reaches_every_part_and_leaves_it_again_with_focus_in_sight(visit: O
     assert {"top", "conversation", "composer", "evidence", "skip"} <= reached
 
 
+@pytest.mark.parametrize(
+    ("name", "selector", "count"),
+    [
+        ("uploads", ".upload button, .tray header button, .doc a, .doc button", 32),
+        ("map-question", "canvas, .map-zoom button, .hit, .legend button, .map-list summary", 19),
+    ],
+)
+def test_tab_reaches_each_row_and_all_of_the_map_with_focus_in_sight(
+    visit: Open, name: str, selector: str, count: int
+) -> None:
+    page = visit(f"/?demo={name}")
+    expect(page.locator(selector)).to_have_count(count)
+    walk = """selector => {
+        const one = document.activeElement;
+        const focused = one.matches('.doc-title') ? getComputedStyle(one, '::after') : getComputedStyle(one);
+        one.dataset.reached = focused.outlineStyle !== 'none' ? 'in sight' : 'out of sight';
+        return document.querySelectorAll(`:is(${selector}):not([data-reached])`).length;
+    }"""
+    for _ in range(90):
+        page.keyboard.press("Tab")
+        if not page.evaluate(walk, selector):
+            break
+    assert page.locator(selector).and_(page.locator("[data-reached='in sight']")).count() == count
+
+
 def test_hover_and_focus_preview_the_words_of_a_citation(visit: Open) -> None:
     page = visit("/?demo=answered")
     mark = page.locator(".mark").first

@@ -23,13 +23,22 @@ const answered = () => {
 function shown(node) {
   if (Array.isArray(node)) return node.map(shown).join("");
   if (node === null || node === undefined || typeof node === "boolean") return "";
-  if (typeof node !== "object") return String(node).replaceAll("\u2060", "");
+  if (typeof node !== "object") return String(node);
   const { children, ...props } = node.props;
+  if (props.class === "held") return shown(children); // it only keeps words on a line
   const attributes = Object.entries(props).map(([name, value]) => ` ${name}=${value}`).join("");
   return `<${node.type}${attributes}>${shown(children)}</${node.type}>`;
 }
 const cite = (number) => html`<button>${number}</button>`;
 const rendered = (text) => shown(markdown(text, cite));
+
+test("a marker stays on the line of the word before it and of the stop after it", () => {
+  const held = (node) => (Array.isArray(node) ? node.flatMap(held)
+    : node?.props?.class === "held" ? [shown(node)] : node?.props ? held(node.props.children) : []);
+  assert.deepEqual(held(markdown("It is so [1]. And 向量数据库存储高维向量并支持近似最近邻搜索[2][3]。", cite)), [
+    "so<button>1</button>.", "索<button>2</button>", "<button>3</button>。",
+  ]);
+});
 
 // Events
 

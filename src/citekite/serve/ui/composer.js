@@ -15,7 +15,7 @@ export function Composer({ state, actions, api, busy }) {
     const { style } = area.current;
     style.height = "auto";
     const line = parseFloat(getComputedStyle(area.current).lineHeight);
-    style.height = `${Math.min(area.current.scrollHeight, LINES * line + 16)}px`;
+    style.height = `${Math.min(area.current.scrollHeight, LINES * line + 3)}px`;
   }, [text]);
   const send = () => {
     if (!text.trim() || busy) return;

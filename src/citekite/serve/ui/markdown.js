@@ -71,15 +71,23 @@ function blocks(tokens, at) {
   return at.depth > DEEPEST ? raw(tokens) : tokens.map((token) => block(token, deeper(at)));
 }
 
-// A marker stands close to its sentence, and on its line (a word joiner), wherever the model put spaces.
+const LAST_WORD = /[^\s\u2e80-\u9fff\uac00-\ud7af]{1,16}$|\S$/; // or the last character of a script without spaces
+const STOPS = /^[.,;:!?)。，；：！？）]+/;
+
+/** Inline elements; a marker stays on the line of the word before it and of the stop after it, wherever the model put spaces. */
 function inlines(tokens = [], at) {
   if (at.depth > DEEPEST) return raw(tokens);
+  const marker = (token) => (token?.type === "citation" ? at.cite(token.number) : null);
   return tokens.map((token, index) => {
-    const next = tokens[index + 1];
-    if (token.type !== "text") return inline(token, deeper(at));
-    const before = tokens[index - 1]?.type === "citation" && /^[.,;:!?)。，；：！？）]/.test(token.text) ? "\u2060" : "";
-    if (next?.type === "citation" && at.cite(next.number)) return `${before}${decoded(token.text).trimEnd()}\u2060`;
-    return [before, inline(token, deeper(at))];
+    const [before, next] = [tokens[index - 1], tokens[index + 1]];
+    if (marker(token)) {
+      const word = before?.type === "text" ? LAST_WORD.exec(decoded(before.text).trimEnd())?.[0] : "";
+      const stop = next?.type === "text" ? STOPS.exec(decoded(next.text))?.[0] : "";
+      return html`<span class="held">${word}${marker(token)}${stop}</span>`;
+    }
+    if (token.type !== "text" || token.tokens) return inline(token, deeper(at));
+    const text = marker(before) ? decoded(token.text).replace(STOPS, "") : decoded(token.text);
+    return marker(next) ? text.trimEnd().replace(LAST_WORD, "") : text;
   });
 }
 

@@ -173,6 +173,7 @@ const ASKS = /^(?:how to|(?:how|what|why|where|when|which|who) (?:is|are|was|wer
 
 function asQuestion(title) {
   if (title.endsWith("?")) return title;
+  if (/\p{Script=Han}|\p{Script=Hiragana}|\p{Script=Hangul}/u.test(title)) return `${title}?`; // no English around it
   if (/^how to /i.test(title)) return `How do I ${title.slice(7)}?`;
   if (ASKS.test(title)) return `${title}?`;
   const telling = /^(?:how|what|why|where|when|which|who) /i.test(title); // "What Milvus is"
