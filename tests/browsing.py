@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 expect.set_options(timeout=20_000)  # the first answer imports what it needs, on a machine that may be busy
 
@@ -60,6 +61,34 @@ class Seen:
         return elsewhere + [said for said in self.complaints if but is None or but not in said]
 
 
+class Pages:
+    """Pages of one browser: those with the same options share a context, which is slow to make, but no storage."""
+
+    def __init__(self, browser: Browser, *scripts: str) -> None:
+        self._browser, self._scripts = browser, scripts
+        self._contexts: dict[str, BrowserContext] = {}
+        self._open: list[Page] = []
+
+    def open(self, size: tuple[int, int] = WIDE, **options: Any) -> Page:
+        key = repr(sorted(options.items()))
+        if key not in self._contexts:
+            self._contexts[key] = self._browser.new_context(**options)
+            for script in self._scripts:
+                self._contexts[key].add_init_script(script)
+        page = self._contexts[key].new_page()
+        page.set_viewport_size({"width": size[0], "height": size[1]})
+        self._open.append(page)
+        return page
+
+    def close(self) -> None:
+        """Close what is open, and forget what it stored."""
+        for page in self._open:
+            if not page.is_closed() and page.url.startswith("http"):
+                page.evaluate("() => { Storage.prototype.setItem = () => {}; localStorage.clear(); }")
+            page.close()
+        self._open.clear()
+
+
 def axe() -> str:
     bundled = resources.files("axe_playwright_python") / "axe.min.js"
     return bundled.read_text(encoding="utf-8")
@@ -67,7 +96,7 @@ def axe() -> str:
 
 def findings(page: Page) -> list[str]:
     """What axe, which is in the page, finds that is serious or critical."""
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations'], preload: false})")
     return [
         f"{one['id']}: {one['nodes'][0]['html'][:200]} {one['nodes'][0]['failureSummary'][:300]}"
         for one in found["violations"]

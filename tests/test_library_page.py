@@ -18,15 +18,18 @@ from stored import BIRDS, knowledge_base, write
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: the page is not tested in a browser")
 from playwright.sync_api import Browser, Page, expect
 
-from browsing import Seen, axe, chromium, findings, needs_chromium
+from browsing import Pages, Seen, axe, chromium, findings, needs_chromium
 
 pytestmark = needs_chromium
-# What a drop of files does; Chromium gives a test no other way to make one.
-DROP = """files => {
+# What a drop of files does, as soon as the page takes one; Chromium gives a test no other way to make one.
+DROP = """async files => {
   const transfer = new DataTransfer();
   for (const [name, text] of files) transfer.items.add(new File([text], name));
-  for (const type of ["dragenter", "dragover", "drop"])
-    document.body.dispatchEvent(new DragEvent(type, {dataTransfer: transfer, bubbles: true, cancelable: true}));
+  const happens = type => document.body.dispatchEvent(
+    new DragEvent(type, {dataTransfer: transfer, bubbles: true, cancelable: true}));
+  while (happens("dragover")) await new Promise(requestAnimationFrame);
+  happens("dragenter");
+  happens("drop");
 }"""
 HERONS = "# Herons\n\nThe grey heron stands still in shallow water until a fish comes near.\n"
 Open = Callable[..., Page]
@@ -78,24 +81,23 @@ def site() -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.fixture
-def visit(browser: Browser) -> Iterator[Open]:
-    """Opens pages with axe; at the end none may have asked elsewhere, broken the page's own policy or an own script."""
-    seen, contexts = Seen(), []
+@pytest.fixture(scope="module")
+def pages(browser: Browser) -> Pages:
+    return Pages(browser, axe())
 
-    def open_(address: str, **options: Any) -> Page:
-        context = browser.new_context(
-            **{"viewport": {"width": 1280, "height": 800}, "reduced_motion": "reduce", **options}
-        )
-        contexts.append(context)
-        context.add_init_script(axe())
-        page = seen.watch(context.new_page())
+
+@pytest.fixture
+def visit(pages: Pages) -> Iterator[Open]:
+    """Opens pages with axe; at the end none may have asked elsewhere, broken the page's own policy or an own script."""
+    seen = Seen()
+
+    def open_(address: str) -> Page:
+        page = seen.watch(pages.open(reduced_motion="reduce"))
         page.goto(address)
         return page
 
     yield open_
-    for context in contexts:
-        context.close()
+    pages.close()
     # a collection that is not there yet is a 404, which the console names, and a busy server is a 503
     assert seen.faults(but="Failed to load resource") == []
 
@@ -246,7 +248,7 @@ def test_the_sample_is_loaded_and_can_be_asked_about(visit: Open, empty: str) ->
     expect(page.locator(".turn.done .tools")).to_be_visible()
 
 
-DROP_FOLDER = """files => {
+DROP_FOLDER = """async files => {
   const file = ([name, text]) => ({name, isFile: true, file: done => done(new File([text], name))});
   const folder = (name, inner) => ({name, isFile: false, createReader: () => {
     const parts = [inner, []];
@@ -254,8 +256,10 @@ DROP_FOLDER = """files => {
   }});
   const tree = folder("birds", [folder("deep", files.map(file)), folder(".git", [file(["config", "secret"])])]);
   const transfer = {types: ["Files"], items: [{kind: "file", webkitGetAsEntry: () => tree}], files: []};
-  const event = new Event("drop", {bubbles: true, cancelable: true});
-  document.body.dispatchEvent(Object.defineProperty(event, "dataTransfer", {value: transfer}));
+  const happens = type => document.body.dispatchEvent(Object.defineProperty(
+    new Event(type, {bubbles: true, cancelable: true}), "dataTransfer", {value: transfer}));
+  while (happens("dragover")) await new Promise(requestAnimationFrame);
+  happens("drop");
 }"""
 
 

@@ -17,9 +17,9 @@ from served import serving
 from stored import BIRDS, knowledge_base, write
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: the page is not tested in a browser")
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
-from browsing import NARROW, WIDE, Seen, axe, chromium, findings, needs_chromium
+from browsing import NARROW, WIDE, Pages, Seen, axe, chromium, findings, needs_chromium
 
 pytestmark = needs_chromium
 QUESTION = "What tail does the red kite have?"
@@ -92,21 +92,22 @@ def seen() -> Seen:
     return Seen()
 
 
+@pytest.fixture(scope="module")
+def pages(browser: Browser) -> Pages:
+    return Pages(browser)
+
+
 @pytest.fixture
-def visit(browser: Browser, address: str, seen: Seen) -> Iterator[Open]:
+def visit(pages: Pages, address: str, seen: Seen) -> Iterator[Open]:
     """Opens pages; at the end nothing may have been fetched from elsewhere, and nobody may have complained."""
-    contexts: list[BrowserContext] = []
 
     def visit(path: str = "/", size: tuple[int, int] = WIDE, at: str = address, **options: Any) -> Page:
-        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **options)
-        contexts.append(context)
-        page = seen.watch(context.new_page())
+        page = seen.watch(pages.open(size, **options))
         page.goto(at + path)
         return page
 
     yield visit
-    for context in contexts:
-        context.close()
+    pages.close()
     assert seen.faults() == []
 
 
@@ -575,7 +576,7 @@ def test_no_percentages_are_shown_and_raw_scores_only_when_asked_for(visit: Open
 
 
 def test_too_many_requests_count_down_and_then_can_be_retried(visit: Open, address: str) -> None:
-    page = visit("about:blank", at="")
+    page = visit("about:blank", at="", timezone_id="UTC")  # a clock of its own, in a context of its own
     page.clock.install()
     page.goto(f"{address}/?demo=busy")
     retry = page.get_by_role("button", name=re.compile("Retry"))

@@ -125,7 +125,7 @@ function App({ api, store, actions, keeps }) {
           ? html`<${Later} file="./map.js" name="MapView" ...${part} />`
           : html`<${Asking} ...${part} />`}
     </main>
-    ${state.me && state.ready && html`<${Later} file="./upload.js" name="Adding" ...${part} />`}
+    ${state.me && (state.ready || state.route !== "#/") && html`<${Later} file="./upload.js" name="Adding" ...${part} />`}
     ${state.preview && html`<${Preview} ...${state.preview} />`}
     ${state.dialog && html`<${Later} key=${state.dialog} file="./dialogs.js" name="Dialog" which=${state.dialog} ...${part} />`}
     <p class=${`toast${state.said ? " on" : ""}`} role="status">${state.said}</p>
