@@ -119,7 +119,11 @@ def reads(
             if source in sources
         },
         "sources": [source for source in collection.sources() if source in sources],
-        "documents": [document for document in collection.documents() if document.source in sources],
+        "documents": [
+            replace(document, access=tuple(group for group in document.access if group in groups))
+            for document in collection.documents()
+            if document.source in sources
+        ],
         "all_chunks": sorted(chunk.id for chunk in collection.all_chunks() if of(chunk.id)),
         "entries": sorted(entry.chunk.id for entry in collection.entries() if of(entry.chunk.id)),
         "lists": {chunk.id: cut(chunk).access for chunk in collection.all_chunks() if of(chunk.id)},
@@ -150,6 +154,7 @@ def check(
     """
     seen = visible(lists, groups)
     view = collection.restricted_to(groups)
+    view._documents.clear()  # what is remembered was checked when it was read
     found, allowed = reads(view, filter, lambda id: True), reads(collection, filter, seen.__contains__, groups)
     for name in but:
         del found[name], allowed[name]

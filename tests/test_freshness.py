@@ -67,13 +67,13 @@ def test_a_search_makes_two_calls_to_milvus_and_a_question_three(folder: Path, t
         kb.search("owl", filter=by_path)
         calls = count_calls(kb)
         kb.search("owl")
-        assert calls == ["search", "get"]
+        assert calls == ["search", "query"]
         calls.clear()
         kb.search("owl", filter=by_path)
-        assert calls == ["search", "get"], "sources and admitted ids are known from the search before"
+        assert calls == ["search", "query"], "sources and admitted ids are known from the search before"
         calls.clear()
         kb.ask("What does the barn owl hunt?")
-        assert calls == ["search", "get", "get"]
+        assert calls == ["search", "query", "query"]
 
 
 def test_what_another_object_writes_is_found_at_once(uri: str, folder: Path) -> None:

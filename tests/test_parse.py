@@ -167,6 +167,6 @@ def test_an_error_with_values_of_its_own_keeps_them() -> None:
 
 
 def test_a_problem_of_another_title_is_an_error_of_the_request_or_of_the_server() -> None:
-    assert type(parse.parse_problem({"title": "InvalidRequest", "status": 400, "detail": "k: 0"})) is SettingsError
+    assert type(parse.parse_problem({"title": "Unheard", "status": 400, "detail": "k: 0"})) is SettingsError
     unknown = parse.parse_problem({"title": "Not Found", "status": 404, "detail": ""})
     assert (type(unknown), str(unknown)) == (ServerError, "Not Found")

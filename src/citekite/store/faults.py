@@ -46,7 +46,7 @@ def translated(action: str, uri: str, *, filter: str | None = None) -> Iterator[
     `filter` is the user's expression, where there is one: a refusal of it is a `FilterError`.
     """
     from grpc import RpcError
-    from pymilvus.exceptions import MilvusException
+    from pymilvus import MilvusException  # a submodule's name would break the import under way in another thread
 
     try:
         yield
