@@ -9,12 +9,14 @@ import re
 import shutil
 import signal
 import stat
+import statistics
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from pathlib import Path
 
+import httpx2
 import pytest
 from mcp import Client, StdioServerParameters
 from typer.testing import CliRunner
@@ -105,6 +107,17 @@ def test_a_server_says_in_a_line_where_it_is_and_what_it_serves(server: tuple[su
         r"\(no key is needed; no chat model\); Ctrl-C stops it\n",
         server[1],
     )
+
+
+def test_a_client_that_keeps_its_connection_waits_for_no_packet(server: tuple[subprocess.Popen[str], str]) -> None:
+    """With Nagle's algorithm each reply after the first would take 40 ms."""
+    times = []
+    with httpx2.Client(base_url=address(server[1])) as client:
+        for _ in range(9):
+            started = time.perf_counter()
+            client.post("/api/v1/search", json={"question": ""}).raise_for_status()
+            times.append(time.perf_counter() - started)
+    assert statistics.median(times) < 0.035
 
 
 @pytest.mark.parametrize("name", COMMANDS)

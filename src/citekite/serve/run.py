@@ -104,11 +104,19 @@ def _stoppable() -> Iterator[None]:
 
 @contextmanager
 def _listening(settings: Settings) -> Iterator[socket.socket]:
-    """A socket that listens already: whoever reads the address may connect, and waits until the app is up."""
+    """A socket that listens already: whoever reads the address may connect, and waits until the app is up.
+
+    It names its protocol, because asyncio switches off Nagle's algorithm only where it sees TCP: with it, a reply to
+    a client that keeps its connection takes 40 ms longer.
+    """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+        listener.listen(2048)
     except OSError as error:
+        listener.close()
         reason = str(error.strerror).partition(" (")[0]
         raise SettingsError(
             f"{settings.host}:{settings.port} cannot be listened on ({reason}): "
