@@ -60,20 +60,20 @@ def count_calls(kb: KnowledgeBase) -> list[str]:
     return client.calls
 
 
-def test_a_search_makes_two_calls_to_milvus_and_a_question_three(folder: Path, tmp_path: Path) -> None:
+def test_a_search_makes_one_call_to_milvus_and_a_question_two(folder: Path, tmp_path: Path) -> None:
     with knowledge_base(tmp_path / "birds.db") as kb:
         kb.sync(folder)
         by_path = Filter(paths="*.md")
         kb.search("owl", filter=by_path)
         calls = count_calls(kb)
         kb.search("owl")
-        assert calls == ["search", "query"]
+        assert calls == ["query"]
         calls.clear()
         kb.search("owl", filter=by_path)
-        assert calls == ["search", "query"], "sources and admitted ids are known from the search before"
+        assert calls == ["query"], "sources and admitted ids are known from the search before"
         calls.clear()
         kb.ask("What does the barn owl hunt?")
-        assert calls == ["search", "query", "query"]
+        assert calls == ["query", "query"]
 
 
 def test_what_another_object_writes_is_found_at_once(uri: str, folder: Path) -> None:
@@ -187,7 +187,7 @@ def test_index_that_cannot_be_written_is_told_in_words(folder: Path, tmp_path: P
                 writer.upsert(entries, vectors)
                 (tmp_path / "birds.db.index").rename(tmp_path / "gone")
 
-        with pytest.raises(StoreError, match="lexical index"):
+        with pytest.raises(StoreError, match="search index"):
             lose_the_folder()
         assert titles(kb, "dodo") == {"dodo"}
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from citekite.knowledge_base import KnowledgeBase
 from citekite.retrieve.fuse import fuse, lexical_weight, ranked
 from citekite.retrieve.lexical import ENGLISH_STOP_WORDS, analyse, english_share, terms
-from citekite.store.lexical_index import LexicalIndex, Version
 from citekite.store.milvus import MilvusStore
 from citekite.types import Chunk, Hit, Leg
 from stored import BIRDS, knowledge_base, write
@@ -126,75 +125,6 @@ def test_weak_leg_weighs_less() -> None:
 
 def _leg(scores: dict[str, float]) -> dict[str, Leg]:
     return ranked(sorted(scores.items(), key=lambda item: (-item[1], item[0])))
-
-
-# The index by itself
-
-
-def test_index_finds_what_was_added_replaced_and_not_what_was_removed(tmp_path: Path) -> None:
-    index = LexicalIndex(tmp_path / "index")
-    index.begin()
-    index.add([chunk("a", "red kite"), chunk("b", "black kite"), chunk("c", "barn owl")])
-    index.commit(Version("1", 3))
-    assert {id for id, _ in index.search("kite", 9, None, "")} == {"a", "b"}
-    index.begin()
-    index.add([chunk("a", "golden eagle")])
-    index.remove(["b", "never there"])
-    index.commit(Version("2", 2))
-    assert index.search("kite", 9, None, "") == []
-    assert [id for id, _ in index.search("eagle", 9, None, "")] == ["a"]
-
-
-def test_index_is_current_for_its_version_and_size_alone(tmp_path: Path) -> None:
-    index = LexicalIndex(tmp_path / "index")
-    assert not index.open(Version("1", 0))
-    index.begin()
-    index.add([chunk("a", "red kite")])
-    assert not index.open(Version("1", 1)), "not before the commit"
-    index.commit(Version("1", 1))
-    for reader in (index, LexicalIndex(tmp_path / "index")):
-        assert reader.open(Version("1", 1))
-        assert not reader.open(Version("2", 1))
-        assert not reader.open(Version("1", 2))
-
-
-def test_filter_is_asked_once_for_each_expression_and_version(tmp_path: Path) -> None:
-    index = LexicalIndex(tmp_path / "index")
-    index.begin()
-    index.add([chunk("a", "red kite"), chunk("b", "black kite")])
-    index.commit(Version("1", 2))
-    asked: list[str] = []
-
-    def allowed() -> list[str]:
-        asked.append("b")
-        return ["b"]
-
-    for expression in ("x == 1", "x == 1", "x == 2", "x == 1"):
-        assert [id for id, _ in index.search("kite", 9, allowed, expression)] == ["b"]
-    assert len(asked) == 2
-    index.begin()
-    index.add([chunk("c", "whistling kite")])
-    index.commit(Version("2", 3))
-    index.search("kite", 9, allowed, "x == 1")
-    assert len(asked) == 3
-
-
-def test_filter_does_not_change_a_score(tmp_path: Path) -> None:
-    index = LexicalIndex(tmp_path / "index")
-    index.begin()
-    index.add([chunk("a", "red kite"), chunk("b", "black kite of the north")])
-    index.commit(Version("1", 2))
-    everything = dict(index.search("kite", 9, None, ""))
-    assert index.search("kite", 9, lambda: ["b"], "f") == [("b", pytest.approx(everything["b"]))]
-    assert index.search("kite", 9, list, "nothing") == []
-
-
-def test_query_syntax_in_a_question_is_text(tmp_path: Path) -> None:
-    index = LexicalIndex(tmp_path / "index")
-    index.begin()
-    index.add([chunk("a", "red kite")])
-    index.commit(Version("1", 1))
-    assert [id for id, _ in index.search('kite" AND (id:zzz OR -*) ~^2', 9, None, "")] == ["a"]
 
 
 # The index beside a database: it is derived, so whatever happens to it, a search finds what Milvus holds

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -13,18 +14,20 @@ import numpy.typing as npt
 
 from citekite.access import AccessList
 from citekite.errors import AccessDenied, StoreError, UnknownDocument
+from citekite.ports import Vectors
 from citekite.reports import DocumentSummary
 from citekite.retrieve.filter import quote
 from citekite.retrieve.lexical import analyse
 from citekite.store import schema
 from citekite.store.faults import translated
 from citekite.store.lease import PROPERTY as LEASE
-from citekite.store.lexical_index import LexicalIndex, Version
 from citekite.store.record import PROPERTY, CollectionRecord
 from citekite.store.rows import ACCESS, Row, Rows, Scored, from_field
+from citekite.store.search_index import SearchIndex, Selection, Version
 from citekite.store.writer import Entry, Writer
 from citekite.types import Chunk, StoredDocument, joined
 
+_REBUILD_ROWS = 2_000
 _REMEMBERED_LISTS = 16  # readers whose list of documents is remembered
 
 
@@ -57,7 +60,7 @@ class Collection:
         physical: str,
         record: CollectionRecord,
         consistency: str,
-        index: LexicalIndex | None,
+        index: SearchIndex | None,
     ) -> None:
         self._client = client
         self._uri = uri
@@ -93,14 +96,17 @@ class Collection:
 
     def search_dense(self, vector: npt.NDArray[np.float32], limit: int, filter: str) -> Scored:
         """The nearest chunks by inner product of unit vectors as (id, score), best first."""
+        if self._index is not None:
+            self._refresh_index(self._index)
+            if not self._index.is_empty:  # else a first sync is at work: Milvus has what it has written so far
+                return self._index.search_dense(vector, limit, self._selection(filter))
         return self._rows.search(vector, schema.DENSE, "IP", limit, filter)
 
     def search_lexical(self, question: str, limit: int, filter: str) -> Scored:
         """The best chunks by BM25 over the analysed text as (id, score), best first."""
         if self._index is not None:
             self._refresh_index(self._index)
-            allowed = (lambda: self._ids(filter)) if filter else None
-            return self._index.search(question, limit, allowed, (self._rows.key, filter), self._rows.reader)
+            return self._index.search_lexical(question, limit, self._selection(filter))
         if not self.record.lexical:
             raise StoreError(
                 f"the server at {self._uri} has no full text search (Milvus 2.5 or newer): use --mode dense"
@@ -242,7 +248,7 @@ class Collection:
         self.record = CollectionRecord.from_json(self._properties().get(PROPERTY, ""), self._physical)
         return self.record
 
-    def _refresh_index(self, index: LexicalIndex) -> None:
+    def _refresh_index(self, index: SearchIndex) -> None:
         if index.is_ready:
             return
         with index.lock:
@@ -251,7 +257,17 @@ class Collection:
             # The index is of all chunks, whoever searches.
             version = Version(self.reload_record().version, self._all.count())
             if not index.open(version):
-                index.rebuild(map(schema.to_chunk, self._all.scan("", self._fields)), version)
+                index.rebuild(self._batches(), version)
+
+    def _batches(self) -> Iterator[tuple[list[Chunk], Vectors]]:
+        """All chunks with their vectors, a few at a time, whoever reads."""
+        rows = self._all.scan("", (*self._fields, schema.DENSE))
+        while part := list(islice(rows, _REBUILD_ROWS)):
+            vectors = np.array([row[schema.DENSE] for row in part], dtype=np.float32)
+            yield [schema.to_chunk(row) for row in part], vectors
+
+    def _selection(self, filter: str) -> Selection:
+        return Selection(filter, lambda: self._ids(filter), self._rows.reader)
 
     def state(self) -> str:
         """What tells one content of the collection from another; empty while a writer is at work."""
@@ -269,7 +285,7 @@ class Collection:
         return properties
 
     def _ids(self, filter: str) -> list[str]:
-        return [row["id"] for row in self.scan(filter, ("id",), asked=bool(filter))]
+        return [row["id"] for row in self.scan(filter, ("id",), asked=True)]
 
 
 def _starts_with(prefix: str, field: str = "source") -> str:

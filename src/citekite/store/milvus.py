@@ -20,9 +20,9 @@ from citekite.settings import Settings
 from citekite.store import embedded, schema
 from citekite.store.collection import Collection
 from citekite.store.faults import quiet_milvus, translated
-from citekite.store.lexical_index import shared_index
 from citekite.store.limits import BoundedClient
 from citekite.store.record import PROPERTY, CollectionRecord
+from citekite.store.search_index import shared_index
 
 CONNECT_SECONDS = 10
 _GENERATION = re.compile(r"(?P<name>.+)__(?P<number>\d+)")
@@ -113,7 +113,9 @@ class MilvusStore:
         lexical = self._path is None and self._has_full_text()
         record = replace(record, lexical=lexical).renewed()
         with translated(f"creating collection {name!r}", self.uri):
-            fields, indexes = schema.build(client, record.dimension, lexical=lexical)
+            # The embedded database is searched by the matrix beside it: a graph would cost time and memory for nothing.
+            dense_index = "FLAT" if self._path is not None else "AUTOINDEX"
+            fields, indexes = schema.build(client, record.dimension, lexical=lexical, dense_index=dense_index)
             client.create_collection(
                 physical,
                 schema=fields,

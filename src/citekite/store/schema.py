@@ -42,7 +42,7 @@ LEXICAL = "lexical"
 SPARSE = "sparse"
 
 
-def build(client: Any, dimension: int, *, lexical: bool) -> tuple[Any, Any]:
+def build(client: Any, dimension: int, *, lexical: bool, dense_index: str = "AUTOINDEX") -> tuple[Any, Any]:
     """The collection schema and the index parameters; `lexical` adds the analysed text and Milvus' BM25 function."""
     from pymilvus import DataType, Function, FunctionType
 
@@ -72,7 +72,7 @@ def build(client: Any, dimension: int, *, lexical: bool) -> tuple[Any, Any]:
     schema.add_field("chunks", DataType.INT64)
     schema.add_field(DENSE, DataType.FLOAT_VECTOR, dim=dimension)
     indexes = client.prepare_index_params()
-    indexes.add_index(DENSE, index_type="AUTOINDEX", metric_type="IP")
+    indexes.add_index(DENSE, index_type=dense_index, metric_type="IP")
     if lexical:
         schema.add_field(
             LEXICAL,

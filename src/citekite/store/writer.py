@@ -14,7 +14,7 @@ from citekite.retrieve.lexical import english_share
 from citekite.store import schema
 from citekite.store.faults import translated
 from citekite.store.lease import Lease
-from citekite.store.lexical_index import LexicalIndex, Version
+from citekite.store.search_index import SearchIndex, Version
 from citekite.types import Chunk
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Writer:
         client: Any,
         uri: str,
         physical: str,
-        index: LexicalIndex | None,
+        index: SearchIndex | None,
         as_of: str | None = None,
     ) -> None:
         self._as_of = as_of
@@ -70,12 +70,13 @@ class Writer:
         for start in range(0, len(entries), WRITE_ROWS):
             part = entries[start : start + WRITE_ROWS]
             rows = [schema.to_row(entry.chunk, entry.digest, entry.chunks, **fields) for entry in part]
-            for row, vector in zip(rows, vectors[start : start + WRITE_ROWS], strict=True):
+            part_vectors = vectors[start : start + WRITE_ROWS]
+            for row, vector in zip(rows, part_vectors, strict=True):
                 row[schema.DENSE] = vector
             with translated("storing chunks", self._uri):
                 self._client.upsert(self._physical, rows)
             if self._index is not None:
-                self._index.add(entry.chunk for entry in part)
+                self._index.add([entry.chunk for entry in part], part_vectors)
             self._count_english(entry.chunk.text for entry in part[::ENGLISH_SAMPLE])
 
     def delete(self, ids: Sequence[str]) -> None:
