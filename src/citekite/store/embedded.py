@@ -7,6 +7,8 @@ import os
 import re
 import threading
 from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from citekite.errors import DatabaseLocked, DatabaseOutdated, DatabaseReadOnly, SettingsError, StoreError
@@ -117,6 +119,20 @@ def opening(path: Path) -> threading.RLock:
     """The lock of this process under which a database is opened and closed."""
     with _guard:
         return _opening[path]
+
+
+@contextmanager
+def frugal() -> Iterator[None]:
+    """Let what Milvus Lite reads inside lie in the system's memory: pyarrow's own pool would keep a third more."""
+    import pyarrow
+
+    before, system = pyarrow.default_memory_pool(), pyarrow.system_memory_pool()
+    pyarrow.set_memory_pool(system)
+    try:
+        yield
+    finally:
+        pyarrow.set_memory_pool(before)
+        system.release_unused()
 
 
 def hold(path: Path) -> None:

@@ -206,6 +206,8 @@ class MilvusStore:
                 client = BoundedClient(client)
             else:
                 embedded.hold(self._path)
+                with embedded.frugal():
+                    client.list_collections()  # which reads them all
             self._use_database(client, create=create)
         return client
 
