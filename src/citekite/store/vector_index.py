@@ -157,8 +157,11 @@ class VectorIndex:
             scores = served.matrix @ query
             if count < len(served):
                 scores[~visible] = -np.inf
-        best = [(int(rows[place]), float(scores[place])) for place in _best(scores, min(limit, count))]
-        found = [(served.ids[row].decode(), score) for row, score in best if reader is None or served.sees(reader, row)]
+        # Scored again one by one: a product with a whole matrix rounds by what else is in it, so a reader could tell
+        # by the last digit whether there are documents of others.
+        best = [int(rows[place]) for place in _best(scores, min(limit, count))]
+        seen = [row for row in best if reader is None or served.sees(reader, row)]
+        found = [(served.ids[row].decode(), float(np.dot(served.matrix[row], query))) for row in seen]
         return sorted(found, key=lambda hit: (-hit[1], hit[0]))[:limit]
 
     def choosing(self, ids: Sequence[str]) -> Chosen | None:
