@@ -56,14 +56,21 @@ def translated(action: str, uri: str, *, filter: str | None = None) -> Iterator[
         raise _translate(error, action, uri, filter) from error
 
 
+def disk_full(message: str, action: str, place: str) -> DiskFull | None:
+    """The error for a message that says that the disk is full, None for any other one."""
+    if not any(sign in message.lower() for sign in _DISK_FULL):
+        return None
+    return DiskFull(
+        f"no space left for {place} while {action}. What was stored before is kept. "
+        "Free some space, then run the same command again: it goes on where it stopped."
+    )
+
+
 def _translate(error: Exception, action: str, uri: str, filter: str | None) -> StoreError:
     message = " ".join((getattr(error, "message", "") or str(error)).split())
     lowered = message.lower()
-    if any(sign in lowered for sign in _DISK_FULL):
-        return DiskFull(
-            f"no space left for {uri} while {action}. What was stored before is kept. "
-            "Free some space, then run the same command again: it goes on where it stopped."
-        )
+    if full := disk_full(lowered, action, uri):
+        return full
     if any(sign in lowered for sign in _DENIED):
         return StoreDenied(f"{uri} refused the token while {action}: set --token or MILVUS_TOKEN to a valid one.")
     if any(sign in lowered for sign in _UNREACHABLE):

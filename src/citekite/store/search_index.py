@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from citekite.errors import StoreError
 from citekite.ports import Vectors
+from citekite.store.faults import disk_full
 from citekite.store.lexical_index import LexicalIndex
 from citekite.store.rows import Reader, Scored
 from citekite.store.vector_index import Chosen, VectorIndex
@@ -261,10 +262,15 @@ def shared_index(folder: Path) -> SearchIndex:
 
 @contextmanager
 def _writable(folder: Path) -> Iterator[None]:
-    """Changes to the files of an index; tantivy reports a full disk or a missing file as ValueError."""
+    """Changes to the files of an index; tantivy reports a full disk or a missing file as ValueError.
+
+    A full disk is told as such: the database on it must not be flushed any more.
+    """
     try:
         yield
     except (ValueError, OSError) as error:
+        if full := disk_full(str(error), "writing the search index", str(folder)):
+            raise full from error
         raise StoreError(
             f"the search index {folder} cannot be written: {error}. Free some space on the disk, or mend the "
             "folder's permissions; the next search makes the index anew"

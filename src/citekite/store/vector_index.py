@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -124,7 +125,8 @@ class VectorIndex:
     def abandon(self) -> None:
         """End changes that are not to be seen."""
         if self._changes is not None:
-            self._changes.close()
+            with suppress(OSError):  # what is still in a buffer may find no space
+                self._changes.close()
         self._changes = self._prepared = None
 
     @property
@@ -228,8 +230,9 @@ class _Changes:
         _replace(self._folder / "vectors.json", lambda file: file.write(json.dumps(facts).encode()))
 
     def close(self) -> None:
-        for file in self._files:
-            file.close()
+        with ExitStack() as stack:
+            for file in self._files:
+                stack.callback(file.close)
 
     def _dead(self, ids: npt.NDArray[np.bytes_]) -> Mask:
         """Rows that were dead before, were removed after they came, or whose id comes again later."""
