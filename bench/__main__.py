@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import abstention, claims, context, evaluation, extractive, fusion, quality, serving, speed
+from bench import abstention, claims, context, evaluation, extractive, fusion, quality, scale, serving, speed
 from bench.report import MissingData
 
 BENCHMARKS = {
@@ -17,6 +17,7 @@ BENCHMARKS = {
     "fusion": fusion.main,
     "abstention": abstention.main,
     "claims": claims.main,
+    "scale": scale.main,
     "serving": serving.main,
 }
 

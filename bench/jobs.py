@@ -159,6 +159,81 @@ def bare_search(database: str, rows_file: str, questions_file: str) -> dict[str,
     return {"p50": median_ms(both, questions), "p50_dense_twice": median_ms(dense_twice, questions)}
 
 
+def grown(database: str, folder: str, size: str) -> dict[str, Any]:
+    """Write a collection of that many chunks, made of the sentences of a folder, twenty to a document."""
+    import random
+    import re
+    from hashlib import blake2b
+
+    import numpy as np
+
+    from citekite.embed.static import StaticEmbedder
+    from citekite.store.milvus import MilvusStore
+    from citekite.store.record import CollectionRecord
+    from citekite.store.writer import Entry
+    from citekite.types import Chunk
+
+    drawn = random.Random(0)
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted(Path(folder).rglob("*.md")))
+    sentences = [part for part in re.split(r"(?<=[.!?])\s+|\n+", text) if len(part) > 20]
+    embedder = StaticEmbedder()
+
+    def chunk(number: int) -> Chunk:
+        document, ordinal = divmod(number, 20)
+        body = " ".join(drawn.choices(sentences, k=7))
+        key = blake2b(str(document).encode(), digest_size=8).hexdigest()
+        id = f"{key}-{blake2b(body.encode(), digest_size=12).hexdigest()}-{ordinal}"
+        source = f"/grown/{document % 37}/{document}.md"
+        return Chunk(id, source, f"Document {document}", ordinal, 0, len(body), body, ("Section",))
+
+    started = time.perf_counter()
+    with MilvusStore(database) as store:
+        vectors = embedder.embed_documents(["dimension"])
+        record = CollectionRecord(embedder.name, vectors.shape[1], english_only=False, splitter="grown")
+        with store.create("citekite", record).writing() as writer:
+            for start in range(0, int(size), 2_000):
+                chunks = [chunk(number) for number in range(start, min(start + 2_000, int(size)))]
+                entries = [Entry(one, "digest", 20) for one in chunks]
+                writer.upsert(entries, np.asarray(embedder.embed_documents([one.indexed_text for one in chunks])))
+    return {"seconds": time.perf_counter() - started}
+
+
+def citekite_scale(database: str, questions_file: str) -> dict[str, Any]:
+    """The median times of searches in one collection, and how much of the exact ten nearest the dense leg finds."""
+    from citekite import KnowledgeBase
+
+    questions = json.loads(Path(questions_file).read_text())
+    with KnowledgeBase(database) as kb:
+        collection = kb.collection()
+        narrow = 'source like "/grown/3/%"'
+        hybrid = median_ms(kb.search, questions)
+        filtered = median_ms(lambda question: kb.search(question, filter=narrow), questions)
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1_000_000
+        embedded = [(kb.embedder().embed_query(question)) for question in questions]
+        dense = median_ms(lambda vector: collection.search_dense(vector, DEPTH, ""), embedded)
+        milvus = median_ms(lambda vector: collection._rows.search(vector, "dense", "IP", DEPTH, ""), embedded[:8])
+        recall = statistics.mean(
+            len(
+                _top(collection.search_dense(vector, 10, ""))
+                & _top(collection._rows.search(vector, "dense", "IP", 10, ""))
+            )
+            / 10
+            for vector in embedded[:20]
+        )
+    return {
+        "hybrid": hybrid,
+        "filtered": filtered,
+        "dense": dense,
+        "milvus": milvus,
+        "recall": recall,
+        "memory": memory,
+    }
+
+
+def _top(found: Sequence[tuple[str, float]]) -> set[str]:
+    return {id for id, _ in found}
+
+
 def median_ms(search: Callable[[Any], object], questions: Sequence[Any]) -> float:
     """The median time of a search in milliseconds, all questions in turn, after a few to warm up."""
     for question in questions[:WARM_UP]:
@@ -222,7 +297,17 @@ def _release(client: Any, database: str) -> None:
 
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     job.__name__: job
-    for job in (bare_tutorial, citekite_docs, bare_docs, imports, finished_rows, citekite_search, bare_search)
+    for job in (
+        bare_tutorial,
+        citekite_docs,
+        bare_docs,
+        imports,
+        finished_rows,
+        citekite_search,
+        bare_search,
+        grown,
+        citekite_scale,
+    )
 }
 
 

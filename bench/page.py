@@ -15,7 +15,7 @@ from typing import Any
 from bench.embedders import MINILM, STATIC, TITLES
 from bench.report import ROOT, load
 
-PAGES = (ROOT / "docs" / "quality.md", ROOT / "docs" / "serve.md")
+PAGES = tuple(ROOT / "docs" / name for name in ("quality.md", "serve.md", "milvus.md"))
 FIGURES = ROOT / "docs" / "figures"
 EMBEDDERS = (STATIC, MINILM)
 SET_TITLES = {
@@ -231,6 +231,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "extractive": lambda: filed_table("extractive"),
     "abstention": lambda: filed_table("abstention-test", "abstention-dev", "abstention-languages"),
     "claims": lambda: filed_table("claims"),
+    "scale": lambda: filed_table("scale"),
     "serving": lambda: filed_table("serving-streams", "serving-searches"),
 }
 

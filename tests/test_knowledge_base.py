@@ -340,3 +340,15 @@ def test_several_threads_open_a_database_at_the_same_moment(tmp_path: Path) -> N
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(search, range(8))) == [1] * 8
+
+
+def test_warming_up_loads_what_a_question_needs_and_asks_no_endpoint(tmp_path: Path) -> None:
+    with ScriptedEndpoint() as endpoint:
+        program = (
+            "import sys; from citekite import KnowledgeBase; from citekite.settings import Settings; "
+            f"kb = KnowledgeBase(settings=Settings(uri={str(tmp_path / 'kb.db')!r}, embedder='static', "
+            f"base_url={endpoint.base_url!r}, model='m')); kb.warm_up(); "
+            "print({'openai', 'tokenizers'} <= set(sys.modules))"
+        )
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert (done.stdout, endpoint.received) == ("True\n", [])

@@ -254,6 +254,10 @@ class KnowledgeBase:
         """Raise a `StoreError` where the database cannot be reached; one that no sync has made yet is no fault."""
         self._connection.store.names()
 
+    def warm_up(self) -> None:
+        """Load the models and clients that the first question would wait for; no endpoint is asked."""
+        self._connection.models.warm_up(collection.record if (collection := self._connection.find()) else None)
+
     def collections(self) -> list[str]:
         """The names of all collections at the same address, sorted; empty before the first sync."""
         return self._connection.store.names()

@@ -39,6 +39,14 @@ class Models:
                 check_embedder(self._embedder, record.embedder, self._settings.collection)
             return self._embedder
 
+    def warm_up(self, record: CollectionRecord | None) -> None:
+        """Load what the first question would wait for; no endpoint is asked."""
+        local = not self.embedder(record).name.startswith("api:")
+        if local:
+            self.embedder(record).embed_query("question")
+        if self.generator is not None or not local:
+            import openai  # noqa: F401
+
     def new_embedder(self) -> Embedder:
         """The embedder of the settings alone, also for what is asked next: the collection is built anew with it."""
         from citekite.embed.choose import make_embedder

@@ -6,12 +6,13 @@ import asyncio
 import os
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from citekite import __version__
-from citekite.errors import DatabaseLocked, SettingsError, UnknownCollection
+from citekite.errors import CitekiteError, DatabaseLocked, SettingsError, UnknownCollection
 from citekite.remote.beside import running_server
 from citekite.serve.principal import OWNER
 from citekite.serve.service import Service
@@ -57,6 +58,7 @@ def run(settings: Settings) -> None:
         line = f"citekite serves {_library(service)} at {url}/ ({_terms(service)}); Ctrl-C stops it"
         with _announced(settings, url, service.local_token):
             print(line, flush=True)
+            threading.Thread(target=_warm_up, args=(service,), daemon=True).start()
             config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=CUT_SECONDS, http=Connection)
             graceful_server(config, service).run([listener])
 
@@ -139,6 +141,12 @@ def _announced(settings: Settings, url: str, token: str) -> Iterator[None]:
         yield
     finally:
         withdraw(server, database)
+
+
+def _warm_up(service: Service) -> None:
+    """Spare the first question the second or two that models and clients take to load."""
+    with suppress(CitekiteError):  # what is wrong is told to whoever asks
+        service.knowledge_base(OWNER).warm_up()
 
 
 def _library(service: Service) -> str:
