@@ -427,7 +427,7 @@ def test_a_request_that_does_not_begin_in_time_loses_its_connection(
 def test_a_body_that_falls_silent_ends_its_request(open_server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "SILENCE_SECONDS", 0.2)
     host, port = open_server.host.split(":")
-    with socket.create_connection((host, int(port)), timeout=5) as connection:
+    with socket.create_connection((host, int(port)), timeout=3) as connection:  # less than a kept connection lives
         head = "POST /api/v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         connection.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
         reply = connection.makefile("rb").read()  # to the end: the connection is closed

@@ -84,7 +84,7 @@ class Body:
         self._receive, self._send, self._limit = receive, send, limit
         self._count = 0
         self._replied = False
-        self._complete = False
+        self._complete = self._silent = False
 
     @property
     def exceeded(self) -> bool:
@@ -105,6 +105,7 @@ class Body:
             async with asyncio.timeout(None if self._complete else SILENCE_SECONDS):
                 message = await self._receive()
         except TimeoutError:
+            self._silent = True
             return {"type": "http.disconnect"}
         if message["type"] == "http.request":
             self._complete = not message.get("more_body")
@@ -116,4 +117,6 @@ class Body:
     async def send(self, message: Message) -> None:
         if not self.exceeded:
             self._replied = True
+            if self._silent and message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
             await self._send(message)
