@@ -26,6 +26,7 @@ EmbedderKind = Literal["static", "api", "sentence-transformers"]
 SplitterKind = Literal["sections", "separator"]
 RerankerKind = Literal["none", "api", "sentence-transformers"]
 
+COLLECTION_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,199}$"
 CONFIG_FILE = "citekite.toml"
 PREFIX = "CITEKITE_"
 
@@ -48,7 +49,7 @@ class Settings(BaseModel):
     uri: str = Field("./citekite.db", min_length=1)
     token: SecretStr | None = None
     database: str = Field("default", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")
-    collection: str = Field("citekite", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,199}$")
+    collection: str = Field("citekite", pattern=COLLECTION_NAME)
     consistency: Consistency = "Session"
 
     # Load

@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 
 from citekite.serve.principal import Principal, caller_of
-from citekite.serve.schemas import COLLECTION
 from citekite.serve.service import Service
+from citekite.settings import COLLECTION_NAME
 
 
 async def _service(request: Request) -> Service:
@@ -24,5 +24,5 @@ TheService = Annotated[Service, Depends(_service)]
 Caller = Annotated[Principal, Depends(_caller)]
 CollectionName = Annotated[
     str | None,
-    Query(description="The collection; by default the server's own.", pattern=COLLECTION),
+    Query(description="The collection; by default the server's own.", pattern=COLLECTION_NAME),
 ]

@@ -26,6 +26,7 @@ from citekite.access import check_group
 from citekite.errors import KeyRequired, SettingsError, StoreError
 from citekite.serve.principal import Principal, Scope
 from citekite.serve.private import make_private
+from citekite.settings import COLLECTION_NAME
 
 CREATE = "citekite keys create --name NAME --scope read"
 
@@ -51,7 +52,7 @@ _HOURS = {"h": 1, "d": 24, "w": 168}
 _NO_HASH = bytes(32)
 _RULES = {
     "name": (re.compile(r"[\w.@+-][\w .@+-]{0,99}"), "1 to 100 letters, digits, spaces and . _ @ + -"),
-    "collection": (re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}"), "A-Z a-z 0-9 _, no digit first"),
+    "collection": (re.compile(COLLECTION_NAME), "A-Z a-z 0-9 _, no digit first"),
 }
 
 

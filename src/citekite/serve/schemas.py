@@ -8,10 +8,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from citekite.retrieve.filter import Filter
+from citekite.settings import COLLECTION_NAME
 from citekite.types import Mode, Turn
 
 LONGEST_QUESTION = 20_000
-COLLECTION = r"^[A-Za-z_][A-Za-z0-9_]{0,199}$"
 
 
 class FilterBody(BaseModel):
@@ -40,7 +40,7 @@ class SearchBody(BaseModel):
     )
 
     question: str = Field(max_length=LONGEST_QUESTION)
-    collection: str | None = Field(None, pattern=COLLECTION)
+    collection: str | None = Field(None, pattern=COLLECTION_NAME)
     k: int | None = Field(None, ge=1, le=100)
     mode: Mode | None = None
     filter: FilterBody = FilterBody()
@@ -86,7 +86,7 @@ class UrlBody(BaseModel):
     )
 
     url: str = Field(max_length=4096, pattern=r"^https?://")
-    collection: str | None = Field(None, pattern=COLLECTION)
+    collection: str | None = Field(None, pattern=COLLECTION_NAME)
     access: list[str] = Field([], max_length=64)
 
 
@@ -95,7 +95,7 @@ class SampleBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{}]})
 
-    collection: str | None = Field(None, pattern=COLLECTION)
+    collection: str | None = Field(None, pattern=COLLECTION_NAME)
 
 
 class JobBody(BaseModel):
@@ -111,7 +111,7 @@ class JobBody(BaseModel):
     include: list[str] | None = Field(None, max_length=100)
     exclude: list[str] | None = Field(None, max_length=100)
     access: list[str] = Field([], max_length=64)
-    collection: str | None = Field(None, pattern=COLLECTION)
+    collection: str | None = Field(None, pattern=COLLECTION_NAME)
 
 
 class CollectionBody(BaseModel):
@@ -119,4 +119,4 @@ class CollectionBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "handbook"}]})
 
-    name: str = Field(pattern=COLLECTION)
+    name: str = Field(pattern=COLLECTION_NAME)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from citekite.serve.schemas import COLLECTION, LONGEST_QUESTION, FilterBody, TurnBody
+from citekite.serve.schemas import LONGEST_QUESTION, FilterBody, TurnBody
+from citekite.settings import COLLECTION_NAME
 from citekite.types import Mode, Turn
 
 
@@ -17,7 +18,7 @@ class Input(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     collection: str | None = Field(
-        None, pattern=COLLECTION, description="The collection; leave it out for the usual one."
+        None, pattern=COLLECTION_NAME, description="The collection; leave it out for the usual one."
     )
 
     @property

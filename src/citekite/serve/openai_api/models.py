@@ -8,8 +8,8 @@ from typing import Any
 from citekite.errors import UnknownCollection
 from citekite.knowledge_base import KnowledgeBase
 from citekite.serve.principal import Principal
-from citekite.serve.schemas import COLLECTION
 from citekite.serve.service import Service
+from citekite.settings import COLLECTION_NAME
 
 
 async def collections(service: Service, caller: Principal) -> list[str]:
@@ -32,7 +32,7 @@ async def knowledge_base_for(service: Service, caller: Principal, model: str) ->
     A name that no collection can have, such as that of another provider's model, stands for the server's own, so that a
     program written for that provider needs another base URL and nothing else.
     """
-    if not re.fullmatch(COLLECTION, model):
+    if not re.fullmatch(COLLECTION_NAME, model):
         return service.knowledge_base(caller)
     await require_model(service, caller, model)
     return service.knowledge_base(caller, model)

@@ -13,8 +13,9 @@ from citekite.knowledge_base import KnowledgeBase
 from citekite.serve.asking import Caller, TheService
 from citekite.serve.examples import ANYWHERE, problems, reply
 from citekite.serve.principal import Principal
-from citekite.serve.schemas import COLLECTION, CollectionBody
+from citekite.serve.schemas import CollectionBody
 from citekite.serve.service import Service
+from citekite.settings import COLLECTION_NAME
 
 router = APIRouter(
     tags=["collections"], responses=problems(*ANYWHERE, UnknownCollection, CollectionExists, EndpointError)
@@ -52,7 +53,7 @@ async def create(request: Request, body: CollectionBody, service: TheService, ca
     summary="Delete a collection with its documents and uploads.",
     responses={204: {"description": "It is deleted."}},
 )
-async def delete(name: Annotated[str, Path(pattern=COLLECTION)], service: TheService, caller: Caller) -> Response:
+async def delete(name: Annotated[str, Path(pattern=COLLECTION_NAME)], service: TheService, caller: Caller) -> Response:
     caller.require("admin")
     kb = service.knowledge_base(caller, name)
     await service.workers.call(lambda: _delete(service, kb))

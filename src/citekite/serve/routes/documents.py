@@ -21,9 +21,10 @@ from citekite.reports import DocumentSummary
 from citekite.serve.asking import Caller, CollectionName, TheService
 from citekite.serve.examples import ANYWHERE, DOCUMENT, JOB, problems, reply
 from citekite.serve.job_store import job_json
-from citekite.serve.schemas import COLLECTION, SampleBody, UrlBody
+from citekite.serve.schemas import SampleBody, UrlBody
 from citekite.serve.uploads import receive
 from citekite.serve.writing import SyncRequest, start_sample, start_sync, start_upload
+from citekite.settings import COLLECTION_NAME
 
 router = APIRouter(tags=["documents"], responses=problems(*ANYWHERE, UnknownCollection, UnknownDocument, SourceError))
 
@@ -56,7 +57,7 @@ _FORM = {
                             "items": {"type": "string"},
                             "description": "The groups that may see them; without any, everyone.",
                         },
-                        "collection": {"type": "string", "pattern": COLLECTION},
+                        "collection": {"type": "string", "pattern": COLLECTION_NAME},
                     },
                 },
                 "example": {"files": ["(the content of handbook.pdf)"], "access": ["staff"]},
@@ -200,6 +201,6 @@ def _fields(form: FormData) -> tuple[list[UploadFile], list[str], str | None]:
         raise SettingsError(f"the form has no field {unknown[0]!r}: it takes files, access and collection")
     if not files:
         raise SettingsError("the form has no file: send each one as a part named 'files', with its name")
-    if collection is not None and not (isinstance(collection, str) and re.fullmatch(COLLECTION, collection)):
+    if collection is not None and not (isinstance(collection, str) and re.fullmatch(COLLECTION_NAME, collection)):
         raise SettingsError(f"{str(collection)[:200]!r} is no name of a collection")
     return files, access, collection

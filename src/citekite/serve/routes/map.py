@@ -14,7 +14,8 @@ from citekite.render import hit_json
 from citekite.serve.asking import Caller, CollectionName, TheService
 from citekite.serve.examples import ANYWHERE, problems, reply
 from citekite.serve.replies import HIT
-from citekite.serve.schemas import COLLECTION, LONGEST_QUESTION, FilterBody
+from citekite.serve.schemas import LONGEST_QUESTION, FilterBody
+from citekite.settings import COLLECTION_NAME
 
 router = APIRouter(
     tags=["map"],
@@ -49,7 +50,7 @@ class LocateBody(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"question": "How is data stored?"}]})
 
     question: str = Field(min_length=1, max_length=LONGEST_QUESTION, pattern=r"\S")
-    collection: str | None = Field(None, pattern=COLLECTION)
+    collection: str | None = Field(None, pattern=COLLECTION_NAME)
     k: int | None = Field(None, ge=1, le=100)
     filter: FilterBody = FilterBody()
 
