@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from citekite.access import Grant, check_group
 from citekite.connection import Connection
-from citekite.errors import AccessDenied, CitekiteError, DiskFull, StoreError, UnknownCollection
+from citekite.errors import AccessDenied, CitekiteError, DiskFull, UnknownCollection
 from citekite.events import Event, Failed, answer_of
 from citekite.home import uploads_of
 from citekite.reports import CollectionStatus, DocumentSummary, Progress, SyncPlan, SyncReport
@@ -291,27 +291,11 @@ class KnowledgeBase:
         An uploaded file is deleted with its last document. Raises `StoreError` where nothing of that source is stored,
         and `AccessDenied`, having deleted nothing, where a restricted one may not delete all that it sees of it.
         """
-        from citekite.ingest.sources import is_under, normalise_source
-        from citekite.ingest.uploads import forget_files
+        from citekite.ingest.remove import remove
 
         with self._connection.lock:
-            collection = self._connection.collection()
-            root = normalise_source(str(source))
-            stored = collection.states([root])
-            if str(source) in stored:
-                root = str(source)  # a row of a table on the web: what is canonical for a URL has no fragment
-            seen = stored if self._groups is None else self.collection().states([root])
-            states = {source: stored[source] for source in seen if is_under(source, root)}
-            if not states:
-                raise StoreError(f"nothing of {root!r} is stored: `citekite documents` lists what is")
-            for place, state in states.items():
-                if not Grant(groups=self._groups).may_change(state.access):
-                    raise AccessDenied(f"{place!r} has other readers too, so it is not deleted with these groups")
-            ids = [id for state in states.values() for id in state.rows]
-            with collection.writing() as writer:
-                writer.delete(ids)
-            forget_files(states, collection.states, uploads_of(self.settings))
-            return len(ids)
+            stored, uploads = self._connection.collection(), uploads_of(self.settings)
+            return remove(str(source), stored, self.collection(), Grant(groups=self._groups), uploads)
 
     def set_tuned(
         self, *, lexical_weight: float | None = None, k: int | None = None, abstain_threshold: float | None = None
