@@ -9,6 +9,8 @@ BIN := .venv/bin
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@# pip compiles what it installs, but not what is installed as editable.
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 .venv/developing: .venv/installed

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import abstention, claims, context, evaluation, extractive, fusion, quality, scale, serving, speed
+from bench import abstention, claims, context, evaluation, extractive, fusion, quality, scale, serving, speed, start
 from bench.report import MissingData
 
 BENCHMARKS = {
     "speed": speed.main,
+    "start": start.main,
     "quality": quality.main,
     "extractive": extractive.main,
     "context": context.main,

@@ -50,6 +50,25 @@ def bare_tutorial(database: str, folder: str, base_url: str, per_request: str) -
     return {"rows": len(rows)}
 
 
+def bare_ask(database: str, base_url: str, question: str) -> dict[str, Any]:
+    """The three calls behind an answer: embed the question, find three passages, let the model answer from them."""
+    from openai import OpenAI
+    from pymilvus import MilvusClient
+
+    model, client = OpenAI(base_url=base_url, api_key="bench"), MilvusClient(database)
+    client.load_collection("citekite__1")
+    vector = model.embeddings.create(model="stand-in", input=[question]).data[0].embedding
+    hits = client.search("citekite__1", [vector], anns_field="dense", limit=3, output_fields=["text"])[0]
+    passages = "\n".join(hit["entity"]["text"] for hit in hits)
+    pieces = model.chat.completions.create(
+        model="stand-in",
+        messages=[{"role": "user", "content": f"{passages}\n\nAnswer from these passages: {question}"}],
+        max_tokens=1024,
+        stream=True,
+    )
+    return {"answer": "".join(piece.choices[0].delta.content or "" for piece in pieces if piece.choices)}
+
+
 def citekite_docs(database: str, folder: str) -> dict[str, Any]:
     """Sync a folder with the embedded default; the clock of `seconds` starts when the libraries are imported."""
     import milvus_lite  # noqa: F401
@@ -87,6 +106,13 @@ def imports() -> dict[str, Any]:
     """Import the clients of Milvus and do nothing: no process that opens a database takes less."""
     import milvus_lite  # noqa: F401
     import pymilvus  # noqa: F401
+
+    return {}
+
+
+def version() -> dict[str, Any]:
+    """Load the command line, and no more."""
+    import citekite.cli.app  # noqa: F401
 
     return {}
 
@@ -299,9 +325,11 @@ JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     job.__name__: job
     for job in (
         bare_tutorial,
+        bare_ask,
         citekite_docs,
         bare_docs,
         imports,
+        version,
         finished_rows,
         citekite_search,
         bare_search,

@@ -151,8 +151,8 @@ def _run(module: str, *arguments: str) -> Run:
 
 
 def environment() -> dict[str, str]:
-    """The environment without settings of the user's own: neither keys nor addresses."""
-    theirs = ("CITEKITE_", "FIREWORKS_", "OPENAI_", "MILVUS_")
+    """The environment without settings of the user's own, and with compiled modules, as pip installs them."""
+    theirs = ("CITEKITE_", "FIREWORKS_", "OPENAI_", "MILVUS_", "PYTHONDONTWRITEBYTECODE")
     return {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
 
 

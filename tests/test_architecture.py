@@ -23,7 +23,7 @@ MOST_FUNCTION_LINES = 50
 # From the bottom up. A module imports from its own layer and those below; the first prefix that fits names its layer.
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("what flows", ("access", "errors", "events", "parse", "render", "reports", "types", "wellformed")),
-    ("agreements", ("cancel", "ports", "providers", "retry", "settings", "timing", "tokens")),
+    ("agreements", ("cancel", "ports", "preload", "providers", "retry", "settings", "timing", "tokens")),
     (
         "pure stages",
         (

@@ -34,7 +34,7 @@ def test_an_unknown_benchmark_is_refused_with_the_names_there_are() -> None:
         [sys.executable, "-m", "bench", "sped"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert "speed, quality, extractive" in done.stderr
+    assert "speed, start, quality, extractive" in done.stderr
 
 
 def test_the_pages_show_the_figures_that_are_filed() -> None:

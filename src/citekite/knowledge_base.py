@@ -14,6 +14,7 @@ from citekite.connection import Connection
 from citekite.errors import AccessDenied, CitekiteError, DiskFull, UnknownCollection
 from citekite.events import Event, Failed, answer_of
 from citekite.home import uploads_of
+from citekite.preload import preload
 from citekite.reports import CollectionStatus, DocumentSummary, Progress, SyncPlan, SyncReport
 from citekite.settings import Settings, load_settings
 from citekite.types import Answer, Chunk, Hit, Mode, Retrieval, StoredDocument, Turn
@@ -178,16 +179,21 @@ class KnowledgeBase:
         `found`, what `retrieve` returned for the question, is answered from instead of a search; a `deep` answer
         searches all the same. Closing the iterator ends the model's request.
         """
-        from citekite.answer.deep import Budget, respond_deep
-        from citekite.answer.respond import AnswerPlan, respond, standalone_question
-        from citekite.retrieve.expand import places_beside
+        preload("citekite.answer.deep")  # while the database is opened and the question embedded
 
         def beside(hits: Sequence[Hit]) -> list[Chunk]:
+            from citekite.retrieve.expand import places_beside
+
             return self.collection().at(places_beside(hits))
 
         search = partial(self.retrieve, k=k, filter=filter, mode=mode)
         try:
             generator = self._connection.models.generator
+            if not (found or history or deep):
+                found = search(question)
+            from citekite.answer.deep import Budget, respond_deep
+            from citekite.answer.respond import AnswerPlan, respond, standalone_question
+
             plan = AnswerPlan.make(self.settings, self.collection().record)
             standalone, usage = standalone_question(question, history, generator)
             if deep:

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from citekite.errors import StoreError, UnknownCollection
+from citekite.preload import preload
 from citekite.settings import Settings
 from citekite.store import embedded, schema
 from citekite.store.collection import Collection
@@ -60,8 +61,7 @@ class MilvusStore:
 
     def preload(self) -> None:
         """Import Milvus' client in the background: half a second in which files are read and first texts embedded."""
-        names = ["pymilvus"] if self._path is None else ["pymilvus", "milvus_lite"]
-        threading.Thread(target=lambda: [import_module(name) for name in names], daemon=True).start()
+        preload("pymilvus", *([] if self._path is None else ["milvus_lite"]))
 
     def open(self, name: str) -> Collection:
         """The collection of that name, loaded; raises `UnknownCollection` with the names that there are."""
