@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import pickle
 import shutil
 import socket
 import ssl
@@ -135,6 +136,8 @@ def test_an_archive_is_fetched_and_opened() -> None:
     assert isinstance(file, SourceFile)
     assert file.source == f"{server}/archive/main!/docs/a.md"
     assert file.read() == b"text"
+    with pytest.raises(TypeError, match="a temporary file of this process"):
+        pickle.dumps(file)
 
 
 def test_what_calls_itself_an_archive_and_is_none_is_refused() -> None:

@@ -49,6 +49,12 @@ class Archive:
         self._inflated: dict[int, int] = {}
         self._total = 0
 
+    def __reduce__(self) -> tuple[type[Archive], tuple[str, str, LoadOptions]]:
+        """In another process the file is opened anew; what was fetched into a temporary one stays in its own."""
+        if not isinstance(self._content, str):
+            raise TypeError(f"{self._source} is a temporary file of this process: read its members here")
+        return Archive, (self._content, self._source, self._options)
+
     def find_files(self, chosen: Callable[[str], bool]) -> Iterator[SourceFile | Failure]:
         """The members whose path is `chosen`, by path; a member that cannot be taken is a `Failure`.
 

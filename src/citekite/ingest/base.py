@@ -62,7 +62,8 @@ class SourceFile:
 
     `source` is an absolute POSIX path, a URL, `upload://<space>/<name>`, or `<archive>!/<member path>`; `name` is the
     base name, whose suffix gives the format; `content_type` is what a web server said. `read()` raises `DocumentError`
-    when the file is unreadable, empty or too large.
+    when the file is unreadable, empty or too large. A file can be pickled, and then read where its path leads to the
+    same file; not so a member of an archive that was fetched.
     """
 
     source: str

@@ -107,8 +107,8 @@ class ContextWriter:
 
     def _tasks(self, changes: Iterator[Change]) -> Iterator[_Task]:
         for change in changes:
-            asking = prompts(change.document, (entry.chunk for entry in change.embed))
-            for entry, messages in zip(change.embed, asking, strict=True):
+            asking = prompts(change.document, (entry.chunk for entry in change.entries))
+            for entry, messages in zip(change.entries, asking, strict=True):
                 digest = version_of(change.document.digest, self._splitter.plain, entry.chunk.access)
                 yield _Task(entry, replace(entry, chunk=plain_chunk(entry.chunk), digest=digest), messages)
 

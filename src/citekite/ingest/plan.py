@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -16,7 +16,7 @@ from citekite.types import Chunk, Document
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one document needs: entries to embed, to write with a vector already stored, and ids to delete.
+    """What one document needs: entries to write, and ids to delete.
 
     `added` counts the entries whose id is new, the others replace a row; `keep` counts rows that stay as they are;
     `is_new` tells a document that the store did not know.
@@ -24,11 +24,29 @@ class Change:
 
     document: Document
     is_new: bool
-    embed: tuple[Entry, ...]
-    reuse: tuple[Entry, ...]
+    entries: tuple[Entry, ...]
     stale: tuple[str, ...]
     added: int
     keep: int
+
+
+class KnownVectors:
+    """Which contents have a vector in the store, and the id of a chunk that has it, whichever document it is of."""
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        self._ids = {content_of(id): id for id in ids}
+
+    def __contains__(self, chunk_id: str) -> bool:
+        """Whether a chunk with the content of this one is stored."""
+        return content_of(chunk_id) in self._ids
+
+    def __getitem__(self, chunk_id: str) -> str:
+        """The id of a stored chunk with the content of this one."""
+        return self._ids[content_of(chunk_id)]
+
+    def add(self, chunk_id: str) -> None:
+        """Tell that a chunk is stored now."""
+        self._ids[content_of(chunk_id)] = chunk_id
 
 
 def version_of(document_digest: str, splitter: Splitter, access: AccessList = ()) -> str:
@@ -37,37 +55,17 @@ def version_of(document_digest: str, splitter: Splitter, access: AccessList = ()
     return blake2b(" ".join(parts).encode(), digest_size=16).hexdigest()
 
 
-def difference(
-    document: Document,
-    chunks: Sequence[Chunk],
-    digest: str,
-    state: DocumentState | None,
-    has_vector: Mapping[str, str],
-) -> Change:
-    """How the store gets from `state` to `chunks`.
-
-    `has_vector` maps the content of a chunk (`content_of`) to the id of a stored chunk with that content: its vector
-    is used again, whichever document it belongs to.
-    """
+def difference(document: Document, chunks: Sequence[Chunk], digest: str, state: DocumentState | None) -> Change:
+    """How the store gets from `state` to `chunks`."""
     rows = state.rows if state else {}
-    embed: list[Entry] = []
-    reuse: list[Entry] = []
-    keep = 0
-    for chunk in chunks:
-        entry = Entry(chunk, digest, len(chunks))
-        if rows.get(chunk.id) == digest:
-            keep += 1  # written by a run that was cut short
-        elif content_of(chunk.id) in has_vector:
-            reuse.append(entry)
-        else:
-            embed.append(entry)
+    # A row that has the digest already was written by a run that was cut short.
+    missing = [chunk for chunk in chunks if rows.get(chunk.id) != digest]
     wanted = {chunk.id for chunk in chunks}
     return Change(
         document=document,
         is_new=state is None,
-        embed=tuple(embed),
-        reuse=tuple(reuse),
+        entries=tuple(Entry(chunk, digest, len(chunks)) for chunk in missing),
         stale=tuple(id for id in rows if id not in wanted),
         added=sum(id not in rows for id in wanted),
-        keep=keep,
+        keep=len(chunks) - len(missing),
     )

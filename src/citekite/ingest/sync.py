@@ -19,7 +19,6 @@ from citekite.ingest.context_writer import ContextWriter
 from citekite.ingest.contextual import EXPECTED_TOKENS, contextual_model, prompts
 from citekite.ingest.plan import Change
 from citekite.ingest.scan import Scan
-from citekite.ingest.split import content_of
 from citekite.ports import Embedder, Reporter, Splitter, Vectors
 from citekite.reports import Progress, SyncPlan, SyncReport
 from citekite.settings import Settings
@@ -60,18 +59,18 @@ def plan(scan: Scan, *, prune: bool, prices: Prices, contextual: bool) -> SyncPl
     """What `sync` would do; nothing is asked, embedded or written."""
     texts = tokens = contexts = 0
     usage = Usage()
+    known = scan.known_vectors()
     for change in scan.changes():
-        if contextual:
-            for messages in prompts(change.document, (entry.chunk for entry in change.embed)):
-                contexts += 1
-                tokens += EXPECTED_TOKENS
-                usage += Usage(sum(estimate_tokens(message.content) for message in messages), EXPECTED_TOKENS)
-        for entry in change.embed:
-            content = content_of(entry.chunk.id)
-            if content not in scan.has_vector:
-                scan.has_vector[content] = entry.chunk.id
+        chunks = [entry.chunk for entry in change.entries if entry.chunk.id not in known]
+        for messages in prompts(change.document, chunks) if contextual else ():
+            contexts += 1
+            tokens += EXPECTED_TOKENS
+            usage += Usage(sum(estimate_tokens(message.content) for message in messages), EXPECTED_TOKENS)
+        for chunk in chunks:
+            if chunk.id not in known:  # a document may say the same twice
+                known.add(chunk.id)
                 texts += 1
-                tokens += estimate_tokens(entry.chunk.indexed_text)
+                tokens += estimate_tokens(chunk.indexed_text)
     tally, pruned, stale = scan.tally, scan.pruned(), scan.stale()
     return SyncPlan(
         new=tally.new,
@@ -155,6 +154,7 @@ class _Run:
         self.collection = collection
         self.texts = 0
         self._scan = scan
+        self._known = scan.known_vectors()
         self._create = create
         self._splitter = splitter
         self._stack = stack
@@ -180,20 +180,22 @@ class _Run:
     ) -> Iterator[Embedded[Entry] | Refused[Entry]]:
         changes = self._changes(stopped)
         if contexts is None:
-            entries = (entry for change in changes for entry in change.embed)
+            entries = (entry for change in changes for entry in change.entries)
             return embed_in_batches(embedder, entries, _indexed_text, stopped=stopped)
         # The writer sees to a stop: what it has paid for is still embedded then.
         return embed_in_batches(embedder, contexts.write(changes, stopped), _indexed_text, window=CONTEXT_WINDOW)
 
     def _changes(self, stopped: Callable[[], bool]) -> Iterator[Change]:
+        """The changes with the entries that need a vector; those whose vector is known are on the way to the store."""
         for change in self._scan.changes():
             if stopped():
                 raise KeyboardInterrupt
-            self._reused += change.reuse
+            embed = tuple(entry for entry in change.entries if entry.chunk.id not in self._known)
+            self._reused += (entry for entry in change.entries if entry.chunk.id in self._known)
             if len(self._reused) >= WRITE_ROWS:
                 self._write_reused()
-            self._queued += len(change.embed)
-            yield change
+            self._queued += len(embed)
+            yield replace(change, entries=embed)
         self._all_read = True
 
     def _store(self, embedded: Embedded[Entry]) -> None:
@@ -201,7 +203,8 @@ class _Run:
         if self.collection is None:
             self.collection = self._create(embedded.vectors.shape[1])
         self.writer().upsert(embedded.items, embedded.vectors)
-        self._scan.has_vector.update((content_of(entry.chunk.id), entry.chunk.id) for entry in embedded.items)
+        for entry in embedded.items:
+            self._known.add(entry.chunk.id)
         self.texts += embedded.texts
         self._stored += len(embedded.items)
         self._report(Progress("embedding", self._stored, self._queued if self._all_read else None, "chunks"))
@@ -211,7 +214,7 @@ class _Run:
         reused, self._reused = self._reused, []
         for start in range(0, len(reused), WRITE_ROWS):
             part = reused[start : start + WRITE_ROWS]
-            ids = [self._scan.has_vector[content_of(entry.chunk.id)] for entry in part]
+            ids = [self._known[entry.chunk.id] for entry in part]
             self.writer().upsert(self._with_known_contexts(part, ids), self._known_vectors(ids))
 
     def writer(self) -> Writer:

@@ -1,0 +1,111 @@
+"""One file, from its bytes to what the store needs of it: a function of values, for a thread or any other process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from citekite.access import AccessList, Grant
+from citekite.errors import DocumentError
+from citekite.ingest.base import LoadOptions, SourceFile, digest_of
+from citekite.ingest.load import load
+from citekite.ingest.plan import Change, difference, version_of
+from citekite.ports import Splitter
+from citekite.reports import Failure
+from citekite.store.collection import DocumentState
+from citekite.types import Document
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """All that decides what becomes of a file, alike for every file of a sync; it can be pickled.
+
+    `stored` is what the store holds, by source.
+    """
+
+    splitter: Splitter
+    options: LoadOptions
+    grant: Grant
+    stored: Mapping[str, DocumentState]
+
+    def access_of(self, source: str) -> AccessList:
+        """The access list that a document gets; raises `DocumentError` where it is not to be changed."""
+        stored = state.access if (state := self.stored.get(source)) else ()
+        self.grant.check(stored)
+        return self.grant.list_for(stored)
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """A document of which just this version is stored, in so many chunks."""
+
+    source: str
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A document that cannot be taken in.
+
+    `unnamed` tells of a row that cannot be read: it may be any of the rows of its table that are missing.
+    """
+
+    source: str
+    reason: str
+    unnamed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What a reader should know of a file that was taken in all the same."""
+
+    source: str
+    text: str
+
+
+Outcome = Change | Unchanged | Failed | Remark
+
+
+def read_file(file: SourceFile, reading: Reading) -> Iterator[Outcome]:
+    """What becomes of each document of a file, in order; a failure is an outcome too, and remarks come last."""
+    remarks: list[Failure] = []
+    try:
+        yield from _documents(file, reading, remarks.append)
+    except DocumentError as error:
+        yield Failed(file.source, str(error))
+    for remark in remarks:
+        yield Remark(remark.source, remark.reason)
+
+
+def _documents(file: SourceFile, reading: Reading, warn: Callable[[Failure], None]) -> Iterator[Outcome]:
+    access = reading.access_of(file.source)
+    data = file.read()
+    if unchanged := _unchanged(file.source, digest_of(data, reading.options), access, reading):
+        yield unchanged
+        return
+    for document in load(file, reading.options, warn, data):
+        if isinstance(document, Failure):
+            yield Failed(document.source, document.reason, unnamed=True)
+            continue
+        try:
+            yield _outcome(document, reading)
+        except DocumentError as error:
+            yield Failed(document.source, str(error))
+
+
+def _outcome(document: Document, reading: Reading) -> Outcome:
+    access = reading.access_of(document.source)
+    if unchanged := _unchanged(document.source, document.digest, access, reading):
+        return unchanged
+    chunks = [replace(chunk, access=access) for chunk in reading.splitter.split(document)]
+    if not chunks:
+        raise DocumentError("it has no text")
+    digest = version_of(document.digest, reading.splitter, access)
+    return difference(document, chunks, digest, reading.stored.get(document.source))
+
+
+def _unchanged(source: str, digest: str, access: AccessList, reading: Reading) -> Unchanged | None:
+    state = reading.stored.get(source)
+    if state is None or not state.is_complete(version_of(digest, reading.splitter, access)):
+        return None
+    return Unchanged(source, len(state.rows))
