@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-OURS = ("CITEKITE_", "FIREWORKS_", "OPENAI_", "MILVUS_")
+from forked import Forked, environment
+
 STORAGE = """\
 # Storage
 
@@ -24,27 +24,20 @@ The flush call seals growing segments and writes them to object storage.
 CONSISTENCY = "# Consistency\n\nMilvus offers four consistency levels: strong, bounded, session and eventual.\n"
 
 
-def environment(**variables: str) -> dict[str, str]:
-    """This process's environment without what citekite reads, plus the given variables."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-    return {**clean, "PYTHONUTF8": "1", "COLUMNS": "120", **variables}
-
-
 def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "citekite", *arguments]
 
 
 def citekite(folder: Path, *arguments: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
     """Run one command in a folder to its end."""
-    return subprocess.run(
-        command(*arguments),
-        cwd=folder,
-        env=environment(**variables),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with Forked(command(*arguments), cwd=folder, env=environment(**variables), text=True, **streams) as process:
+        try:
+            out, errors = process.communicate(stdin, timeout=60)
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
 
 
 def as_json(run: subprocess.CompletedProcess[str]) -> Any:

@@ -9,27 +9,30 @@ import pytest
 
 # The files that take longest, the longest first: begun last, one of them would leave all other workers idle.
 LONGEST = (
-    "test_cli.py",
-    "test_beside_a_server.py",
-    "test_quality.py",
     "test_page.py",
-    "test_library_page.py",
-    "test_knowledge_base.py",
-    "test_access_writing.py",
+    "test_quality.py",
     "test_access_lists.py",
-    "test_docs.py",
-    "test_extract.py",
-    "test_contextual.py",
-    "test_kill.py",
-    "test_wheel.py",
-    "test_openai_api.py",
+    "test_knowledge_base.py",
+    "test_library_page.py",
+    "test_cli.py",
     "test_mcp.py",
+    "test_contextual.py",
+    "test_docs.py",
+    "test_access_writing.py",
+    "test_beside_a_server.py",
+    "test_extract.py",
     "test_evaluate.py",
+    "test_api_schema.py",
+    "test_split.py",
+    "test_documents_api.py",
+    "test_kill.py",
+    "test_deep.py",
+    "test_openai_api.py",
 )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # The tests start a hundred processes, and each would compile every module anew.
+    # The tests start some dozens of interpreters, and each would compile every module anew.
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # With `--dist loadfile` xdist would begin with the files that have the most tests, which are the fast ones.

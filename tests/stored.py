@@ -14,8 +14,7 @@ from typing import Any
 from citekite import KnowledgeBase
 from citekite.settings import Settings
 from citekite.store.milvus import MilvusStore
-
-MILVUS_LITE = Path(sys.executable).with_name("milvus-lite")
+from forked import Forked, environment
 
 BIRDS = {
     "kites.md": (
@@ -77,11 +76,12 @@ def milvus_server(data: Path) -> Iterator[str]:
 
 
 @contextmanager
-def milvus_process(data: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def milvus_process(data: Path) -> Iterator[tuple[str, Forked]]:
     """The URI and the process of a Milvus server."""
     port = free_port()
-    process = subprocess.Popen(
-        [MILVUS_LITE, "server", "--data-dir", data, "--host", "127.0.0.1", "--port", str(port)],
+    process = Forked(
+        [sys.executable, "-m", "milvus_lite", "server", "--data-dir", data, "--host", "127.0.0.1", "--port", str(port)],
+        env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -93,7 +93,7 @@ def milvus_process(data: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         process.wait(10)
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+def _wait_for(port: int, process: Forked) -> None:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         assert process.poll() is None, "the server ended"

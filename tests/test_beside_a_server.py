@@ -22,7 +22,8 @@ from mcp import Client, StdioServerParameters
 from typer.testing import CliRunner
 
 from citekite.cli.app import app
-from commands import OURS, citekite, command, environment, write_docs
+from commands import citekite, command, write_docs
+from forked import OURS, Forked, environment
 from scripted_endpoint import ScriptedEndpoint
 from stored import knowledge_base, write
 
@@ -38,9 +39,9 @@ COMMANDS = {
 
 
 @contextmanager
-def served(folder: Path, *arguments: str, **variables: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def served(folder: Path, *arguments: str, **variables: str) -> Iterator[tuple[Forked, str]]:
     """A server in a process of its own, on a free port: the process and the line that it starts with."""
-    with subprocess.Popen(
+    with Forked(
         command("serve", "--port", "0", *arguments),
         cwd=folder,
         env=environment(**variables),
@@ -96,12 +97,12 @@ def direct(synced: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def server(synced: Path, pristine: Path, direct: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def server(synced: Path, pristine: Path, direct: dict[str, str]) -> Iterator[tuple[Forked, str]]:
     with served(synced) as started:
         yield started
 
 
-def test_a_server_says_in_a_line_where_it_is_and_what_it_serves(server: tuple[subprocess.Popen[str], str]) -> None:
+def test_a_server_says_in_a_line_where_it_is_and_what_it_serves(server: tuple[Forked, str]) -> None:
     assert re.fullmatch(
         r"citekite serves the collection 'citekite' with 2 documents at http://127\.0\.0\.1:\d+/ "
         r"\(no key is needed; no chat model\); Ctrl-C stops it\n",
@@ -109,7 +110,7 @@ def test_a_server_says_in_a_line_where_it_is_and_what_it_serves(server: tuple[su
     )
 
 
-def test_a_client_that_keeps_its_connection_waits_for_no_packet(server: tuple[subprocess.Popen[str], str]) -> None:
+def test_a_client_that_keeps_its_connection_waits_for_no_packet(server: tuple[Forked, str]) -> None:
     """With Nagle's algorithm each reply after the first would take 40 ms."""
     times = []
     with httpx2.Client(base_url=address(server[1])) as client:
@@ -122,7 +123,7 @@ def test_a_client_that_keeps_its_connection_waits_for_no_packet(server: tuple[su
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_prints_the_same_through_the_server_and_says_that_it_goes_through_it(
-    name: str, synced: Path, direct: dict[str, str], server: tuple[subprocess.Popen[str], str]
+    name: str, synced: Path, direct: dict[str, str], server: tuple[Forked, str]
 ) -> None:
     process, line = server
     run = citekite(synced, *COMMANDS[name], stdin=f"{QUESTION}\n\n")
@@ -133,7 +134,7 @@ def test_a_command_prints_the_same_through_the_server_and_says_that_it_goes_thro
 
 
 def test_the_address_is_for_the_owner_alone_and_its_token_is_never_shown(
-    synced: Path, server: tuple[subprocess.Popen[str], str]
+    synced: Path, server: tuple[Forked, str]
 ) -> None:
     file = synced / "citekite.db.server.json"
     left = json.loads(file.read_text())
@@ -146,7 +147,7 @@ def test_the_address_is_for_the_owner_alone_and_its_token_is_never_shown(
 
 @pytest.mark.parametrize("arguments", [["reindex"], ["sync", "docs", "--dry-run"]], ids=" ".join)
 def test_a_command_that_no_server_does_names_the_holder_and_what_to_do(
-    arguments: list[str], synced: Path, server: tuple[subprocess.Popen[str], str]
+    arguments: list[str], synced: Path, server: tuple[Forked, str]
 ) -> None:
     process, line = server
     run = citekite(synced, *arguments)
@@ -156,7 +157,7 @@ def test_a_command_that_no_server_does_names_the_holder_and_what_to_do(
     assert f"stop it (kill {process.pid}), run the command, and start `citekite serve` again" in run.stderr
 
 
-def test_mcp_over_stdio_goes_through_the_server(synced: Path, server: tuple[subprocess.Popen[str], str]) -> None:
+def test_mcp_over_stdio_goes_through_the_server(synced: Path, server: tuple[Forked, str]) -> None:
     program, *rest = command("mcp")
     by_file = StdioServerParameters(command=program, args=rest, env=environment(), cwd=synced)
     by_address = StdioServerParameters(
@@ -183,7 +184,7 @@ def test_mcp_over_stdio_goes_through_the_server(synced: Path, server: tuple[subp
 
 
 def test_an_option_that_a_server_cannot_be_given_is_named_with_the_way_out(
-    synced: Path, server: tuple[subprocess.Popen[str], str]
+    synced: Path, server: tuple[Forked, str]
 ) -> None:
     run = citekite(synced, "ask", QUESTION, "--context-tokens", "500")
 
@@ -192,16 +193,14 @@ def test_an_option_that_a_server_cannot_be_given_is_named_with_the_way_out(
     assert f"leave it out, or stop it first (kill {server[0].pid})" in run.stderr
 
 
-def test_doctor_says_that_a_server_has_the_database(synced: Path, server: tuple[subprocess.Popen[str], str]) -> None:
+def test_doctor_says_that_a_server_has_the_database(synced: Path, server: tuple[Forked, str]) -> None:
     checks = {check["name"]: check for check in json.loads(citekite(synced, "doctor", "--json").stdout)}
 
     assert f"citekite serve (process {server[0].pid}, {address(server[1])})" in checks["server"]["message"]
     assert (checks["database"]["state"], checks["collection"]["state"]) == ("ok", "ok")
 
 
-def test_a_second_server_on_the_database_is_told_of_the_first(
-    synced: Path, server: tuple[subprocess.Popen[str], str]
-) -> None:
+def test_a_second_server_on_the_database_is_told_of_the_first(synced: Path, server: tuple[Forked, str]) -> None:
     """Also where its port is taken: another port would not help."""
     run = citekite(synced, "serve", "--port", address(server[1]).rpartition(":")[2])
 
@@ -209,7 +208,7 @@ def test_a_second_server_on_the_database_is_told_of_the_first(
     assert f"is open in citekite serve (process {server[0].pid}, {address(server[1])})" in run.stderr
 
 
-def test_a_server_whose_port_is_taken_says_so(tmp_path: Path, server: tuple[subprocess.Popen[str], str]) -> None:
+def test_a_server_whose_port_is_taken_says_so(tmp_path: Path, server: tuple[Forked, str]) -> None:
     port = address(server[1]).rpartition(":")[2]
     run = citekite(tmp_path, "serve", "--port", port)
 
@@ -250,7 +249,7 @@ def test_an_answer_whose_server_dies_keeps_what_had_come(folder: Path) -> None:
         model = ("--base-url", endpoint.base_url, "--model", "m", "--api-key", "k")
         with (
             served(folder, *model) as (server, _),
-            subprocess.Popen(
+            Forked(
                 command("ask", QUESTION),
                 cwd=folder,
                 env=environment(),
@@ -275,7 +274,7 @@ def test_a_reader_who_leaves_ends_the_request_to_the_model(folder: Path) -> None
         model = ("--base-url", endpoint.base_url, "--model", "m", "--api-key", "k")
         with (
             served(folder, *model),
-            subprocess.Popen(
+            Forked(
                 command("ask", QUESTION),
                 cwd=folder,
                 env=environment(),
@@ -331,7 +330,7 @@ def test_ctrl_c_stops_the_job_of_the_server(folder: Path) -> None:
         slow = ("--embedding-api-key", "k", "--batch-size", "1", "--concurrency", "1", "--collection", "slow")
         with (
             served(folder, *embedding, *slow),
-            subprocess.Popen(
+            Forked(
                 command("sync", str(docs), "--collection", "slow"),
                 cwd=folder,
                 env=environment(),

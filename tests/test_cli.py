@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from citekite import __version__
-from commands import as_json, citekite, command, environment, write_docs
+from commands import as_json, citekite, command, write_docs
+from forked import Forked, environment
 from scripted_endpoint import Fault, ScriptedEndpoint
 
 COMMANDS = {
@@ -182,7 +183,7 @@ def test_a_folder_without_documents_is_told(tmp_path: Path) -> None:
 def test_progress_is_a_bar_on_a_terminal(tmp_path: Path) -> None:
     write_docs(tmp_path)
     leader, follower = pty.openpty()
-    with subprocess.Popen(
+    with Forked(
         command("sync", "docs"), cwd=tmp_path, env=environment(TERM="xterm"), stdout=subprocess.PIPE, stderr=follower
     ) as process:
         os.close(follower)
@@ -202,7 +203,7 @@ def test_an_interrupt_finishes_the_batch_and_says_how_to_go_on(tmp_path: Path) -
         (docs / f"{number}.md").write_text(f"# Note {number}\n\nText number {number}.\n", encoding="utf-8")
     with ScriptedEndpoint(latency=0.5) as endpoint:
         flags = ("--base-url", endpoint.base_url, "--embedding-model", "m", "--batch-size", "2")
-        with subprocess.Popen(
+        with Forked(
             command("sync", "docs", *flags, "--concurrency", "1"),
             cwd=tmp_path,
             env=environment(),

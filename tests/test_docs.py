@@ -22,6 +22,7 @@ from citekite.errors import STATUS
 from citekite.knowledge_base import KnowledgeBase
 from citekite.providers import PROVIDERS
 from citekite.settings import Settings, load_settings
+from commands import citekite
 from scripted_endpoint import ScriptedEndpoint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -114,7 +115,7 @@ def test_console_sessions_of_the_pages_print_what_they_show(session: str, folder
     seconds = re.compile(r"\d+\.\d s$", re.MULTILINE)
     for step in session.split("$ ")[1:]:
         command, _, shown = step.partition("\n")
-        done = run(sys.executable, "-m", *shlex.split(command), folder=folder)
+        done = citekite(folder, *shlex.split(command)[1:], COLUMNS="80")
         assert done.returncode == 0, done.stderr
         assert seconds.sub("N s", done.stdout).strip() == seconds.sub("N s", shown).strip()
 

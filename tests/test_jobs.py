@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import sqlite3
 import subprocess
@@ -25,7 +24,8 @@ from citekite.serve import job_store
 from citekite.serve.job_store import Job, JobStore
 from citekite.serve.jobs import Jobs
 from citekite.serve.principal import OWNER, Principal
-from commands import command, environment
+from commands import command
+from forked import Forked, environment
 from scripted_endpoint import Fault, ScriptedEndpoint
 from served import wait_for
 from stored import free_port, knowledge_base
@@ -183,16 +183,16 @@ def test_the_history_is_bounded_and_keeps_what_runs(tmp_path: Path, monkeypatch:
     store.close()
 
 
-def served(folder: Path, endpoint: ScriptedEndpoint) -> tuple[subprocess.Popen[bytes], httpx2.Client]:
+def served(folder: Path, endpoint: ScriptedEndpoint) -> tuple[Forked, httpx2.Client]:
     """A server in a process of its own, and a client of it."""
     port = free_port()
     options = {"uri": "docs.db", "port": port, "embedder": "api", "embedding-base-url": endpoint.base_url}
     more = {"embedding-model": "m", "embedding-api-key": "k", "batch-size": 4, "concurrency": 1}
     arguments = [f"--{name}={value}" for name, value in {**options, **more}.items()]
-    process = subprocess.Popen(
+    process = Forked(
         command("serve", *arguments),
         cwd=folder,
-        env={**environment(), "PYTHONPATH": os.environ.get("PYTHONPATH", "")},
+        env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from commands import environment
+from commands import command
+from forked import Forked, environment
 from scripted_endpoint import ScriptedEndpoint
 from stored import knowledge_base, rows, write
 
 FILES = 24
 BATCH, CONCURRENCY = 4, 2
-CITEKITE = Path(sys.executable).with_name("citekite")
 
 
 @pytest.fixture
@@ -49,11 +48,11 @@ def options(endpoint: ScriptedEndpoint) -> dict[str, object]:
     }
 
 
-def start(uri: Path, folder: Path, *flags: str, **values: object) -> subprocess.Popen[str]:
+def start(uri: Path, folder: Path, *flags: str, **values: object) -> Forked:
     """`citekite sync` as a process of its own, with nothing of ours in its environment."""
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]
-    return subprocess.Popen(
-        [CITEKITE, "sync", folder, "--uri", uri, "--quiet", *flags, *arguments],
+    return Forked(
+        command("sync", str(folder), "--uri", str(uri), "--quiet", *flags, *arguments),
         env=environment(),
         cwd=uri.parent,
         stdout=subprocess.PIPE,
@@ -62,7 +61,7 @@ def start(uri: Path, folder: Path, *flags: str, **values: object) -> subprocess.
     )
 
 
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def wait_until(condition: Callable[[], bool], process: Forked) -> None:
     deadline = time.monotonic() + 60
     while not condition():
         assert process.poll() is None, process.communicate()

@@ -21,11 +21,11 @@ from citekite.errors import (
     UnknownCollection,
 )
 from citekite.types import Mode
+from commands import citekite
 from scripted_endpoint import Fault, ScriptedEndpoint
 from stored import BIRDS, free_port, knowledge_base, milvus_server, rows, write
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
-CITEKITE = Path(sys.executable).with_name("citekite")
 MODES: tuple[Mode, ...] = ("hybrid", "dense", "lexical")
 
 
@@ -221,12 +221,12 @@ def test_database_of_another_process_names_the_process(tmp_path: Path, folder: P
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        tried = citekite("search", "kite", "--uri", uri)
+        tried = citekite(tmp_path, "search", "kite", "--uri", str(uri))
         assert tried.returncode == 4
         assert f"open in another process (process {holder.pid})" in tried.stderr
     finally:
         holder.communicate(timeout=10)
-    assert citekite("search", "kite", "--uri", uri).returncode == 0
+    assert citekite(tmp_path, "search", "kite", "--uri", str(uri)).returncode == 0
 
 
 def test_one_process_may_open_a_database_twice(tmp_path: Path, folder: Path) -> None:
@@ -264,7 +264,7 @@ def test_file_of_milvus_lite_2(tmp_path: Path, folder: Path) -> None:
     connection.commit()
     connection.close()
     before = uri.read_bytes()
-    tried = citekite("sync", folder, "--uri", uri)
+    tried = citekite(tmp_path, "sync", str(folder), "--uri", str(uri))
     assert tried.returncode == 4
     assert "Milvus Lite 2.x" in tried.stderr
     assert "--uri" in tried.stderr
@@ -293,12 +293,12 @@ def test_full_disk_stops_at_once_and_the_next_run_goes_on(tmp_path: Path) -> Non
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", small], check=False).returncode:
         pytest.skip("mounting is not allowed here")
     try:
-        tried = citekite("sync", folder, "--uri", small / "full.db", "--embedder", "static")
+        tried = citekite(tmp_path, "sync", str(folder), "--uri", str(small / "full.db"), "--embedder", "static")
         assert tried.returncode == 4, tried.stderr
         assert "no space left" in tried.stderr
         assert "Traceback" not in tried.stderr
         subprocess.run(["mount", "-o", "remount,size=200m", small], check=True)
-        again = citekite("sync", folder, "--uri", small / "full.db", "--embedder", "static")
+        again = citekite(tmp_path, "sync", str(folder), "--uri", str(small / "full.db"), "--embedder", "static")
         assert again.returncode == 0, again.stderr
         with knowledge_base(tmp_path / "clean.db") as kb:
             kb.sync(folder)
@@ -317,13 +317,6 @@ def test_question_of_the_tutorial_finds_its_answer_first(tmp_path: Path) -> None
         assert kb.count() == 72
         best, *_ = kb.search("How is data stored in milvus?")
     assert "Where does Milvus store data?" in best.chunk.text
-
-
-def citekite(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """The command as a process of its own, with nothing in its environment."""
-    return subprocess.run(
-        [CITEKITE, *map(str, arguments)], capture_output=True, text=True, env={}, timeout=60, check=False
-    )
 
 
 def _long_text(number: int) -> str:

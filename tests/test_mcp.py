@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,7 +22,8 @@ from citekite.serve.keys import KeyStore
 from citekite.serve.mcp.tools import LONGEST_TEXT, lines_of
 from citekite.serve.principal import SCOPES
 from citekite.settings import Settings
-from commands import command, environment
+from commands import citekite, command
+from forked import environment
 from scripted_endpoint import ScriptedEndpoint
 from served import serving
 from stored import BIRDS, knowledge_base, write
@@ -187,14 +187,8 @@ def test_over_stdio(folder: Path) -> None:
 def test_stdio_says_nothing_but_the_protocol_and_ends_with_its_input(folder: Path) -> None:
     request = {"jsonrpc": "2.0", "id": 1, "method": "initialize"}
     parameters = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
-    run = subprocess.run(
-        command("mcp", "--uri", "nowhere.db"),
-        input=json.dumps({**request, "params": parameters}) + "\nnot json\n",
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env=environment(),
-        timeout=20,
+    run = citekite(
+        folder, "mcp", "--uri", "nowhere.db", stdin=json.dumps({**request, "params": parameters}) + "\nnot json\n"
     )
     replies = [json.loads(line) for line in run.stdout.splitlines()]
 
@@ -205,7 +199,7 @@ def test_stdio_says_nothing_but_the_protocol_and_ends_with_its_input(folder: Pat
 
 
 def test_a_wrong_setting_is_said_before_the_protocol_begins(folder: Path) -> None:
-    run = subprocess.run(command("mcp", "-k", "0"), capture_output=True, text=True, cwd=folder, env=environment())
+    run = citekite(folder, "mcp", "-k", "0")
 
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr.startswith("citekite: setting 'k'")

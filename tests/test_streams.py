@@ -40,7 +40,8 @@ from citekite.serve.principal import OWNER
 from citekite.serve.workers import AHEAD, Workers
 from citekite.settings import Settings
 from citekite.store import limits
-from commands import command, environment, write_docs
+from commands import command, write_docs
+from forked import Forked, environment
 from scripted_endpoint import Fault, ScriptedEndpoint
 from served import serving
 from stored import free_port, knowledge_base, milvus_process
@@ -485,7 +486,7 @@ def test_a_server_that_is_told_to_stop_finishes_the_stream_under_way(tmp_path: P
         kb.sync(write_docs(tmp_path))
     port = free_port()
     with ScriptedEndpoint(pieces=TEN_PIECES, piece_seconds=0.1) as endpoint:
-        process = subprocess.Popen(
+        process = Forked(
             command("serve", "--port", str(port), "--base-url", endpoint.base_url, "--model", "stand-in"),
             cwd=tmp_path,
             env=environment(),
@@ -541,7 +542,7 @@ def test_a_stream_that_outlasts_the_grace_of_a_shutdown_ends_with_a_failed_event
         listener.close()
 
 
-def _wait_until_alive(port: int, process: subprocess.Popen[str]) -> None:
+def _wait_until_alive(port: int, process: Forked) -> None:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         assert process.poll() is None, process.stderr and process.stderr.read()

@@ -23,7 +23,8 @@ from citekite.evaluate.tune import LEAST_PASSAGES, PASSAGE_COST, Tuning, tune
 from citekite.reports import Progress
 from citekite.retrieve.search import SearchPlan
 from citekite.settings import Settings
-from commands import OURS, write_docs
+from commands import write_docs
+from forked import OURS
 from scripted_endpoint import ScriptedEndpoint
 from stored import knowledge_base, write
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import environment
+from forked import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "citekite"
