@@ -243,7 +243,8 @@ def test_a_server_that_was_killed_in_a_job_knows_it_and_the_next_sync_completes(
         assert finished(client, job["id"])["state"] == "done"
         assert client.get("/status").json()["chunks"] == 41
         assert len(set(endpoint.texts())) == 41
-        assert len(endpoint.texts()) <= 41 + 2 * 4
+        # Two batches in flight when it was killed, one being stored, and one to be stored next.
+        assert len(endpoint.texts()) <= 41 + 4 * 4
 
         endpoint.latency = 0.2
         changed = text.replace("sings", "calls").encode()

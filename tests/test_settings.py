@@ -34,6 +34,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "text_column": words,
     "max_file_mb": positive,
     "max_archive_mb": positive,
+    "parse_seconds": positive,
     "allow_private_urls": st.booleans(),
     "splitter": st.sampled_from(["sections", "separator"]),
     "separator": words,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -71,10 +72,13 @@ class KnowledgeBase:
         the sources. `access` names the groups that may see the documents, () or "everyone" lets all readers; with None
         a document keeps the list it has, and a new one is for everyone. A document that fails is listed in the report,
         and the rest goes on. `include` and `exclude` are globs in place of those of the settings. `report` is told the
-        progress; when `stopped` returns True the batch in flight is stored and `KeyboardInterrupt` raised.
+        progress, from one thread at a time; when `stopped` returns True the batch in flight is stored and
+        `KeyboardInterrupt` raised.
         """
+        from citekite.ingest.pipeline import one_at_a_time
         from citekite.ingest.sync import sync
 
+        report = one_at_a_time(report)
         with self._connection.lock:
             self._connection.store.preload()
             collection = self._connection.find()
@@ -82,23 +86,22 @@ class KnowledgeBase:
             splitter, contexts = self._connection.splitter(embedder, collection, report)
             grant = Grant.make(access, self._groups)
             globs = {"include": include, "exclude": exclude}
-            scan = self._connection.scan(sources, grant, collection, splitter, report, **globs)
-            try:
-                result = sync(
-                    scan,
-                    embedder,
-                    collection,
-                    lambda dimension: self._connection.create(embedder, dimension, splitter),
-                    prune=prune,
-                    splitter=splitter,
-                    contexts=contexts,
-                    report=report,
-                    stopped=stopped,
-                )
-            except DiskFull:
-                self._connection.abandon()
-                raise
-            return result
+            with closing(self._connection.scan(sources, grant, collection, splitter, report, **globs)) as scan:
+                try:
+                    return sync(
+                        scan,
+                        embedder,
+                        collection,
+                        lambda dimension: self._connection.create(embedder, dimension, splitter),
+                        prune=prune,
+                        splitter=splitter,
+                        contexts=contexts,
+                        report=report,
+                        stopped=stopped,
+                    )
+                except DiskFull:
+                    self._connection.abandon()
+                    raise
 
     def plan(
         self,
@@ -114,9 +117,9 @@ class KnowledgeBase:
             collection = self._connection.find()
             splitter, contexts = self._connection.splitter(self._embedder(collection), collection, report)
             grant = Grant.make(access, self._groups)
-            scan = self._connection.scan(sources, grant, collection, splitter, report)
             prices = Prices.from_settings(self.settings)
-            return plan(scan, prune=prune, prices=prices, contextual=contexts is not None)
+            with closing(self._connection.scan(sources, grant, collection, splitter, report)) as scan:
+                return plan(scan, prune=prune, prices=prices, contextual=contexts is not None)
 
     def search(
         self, question: str, *, k: int | None = None, filter: str | Filter = "", mode: Mode | None = None

@@ -58,6 +58,7 @@ class Settings(BaseModel):
     text_column: str | None = None
     max_file_mb: float = Field(50, gt=0)
     max_archive_mb: float = Field(1000, gt=0)
+    parse_seconds: float = Field(120, gt=0)
     allow_private_urls: bool = False
 
     # Split

@@ -22,7 +22,7 @@ Warn = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """The settings that finding and loading depend on; sizes in bytes, `timeout` in seconds.
+    """The settings that finding and loading depend on; sizes in bytes, `timeout` and `parse_seconds` in seconds.
 
     `uploads` is the folder behind sources of the form `upload://<space>/<name>`, None where there is none.
     `max_archive_ratio` bounds unpacked size over packed size: text packs about 5 to 1 and rarely beyond 20 to 1, a
@@ -37,6 +37,7 @@ class LoadOptions:
     max_archive_ratio: int = 100
     allow_private_urls: bool = False
     timeout: float = 60
+    parse_seconds: float = 120
     uploads: Path | None = None
 
     @classmethod
@@ -52,6 +53,7 @@ class LoadOptions:
             max_archive_bytes=int(settings.max_archive_mb * MEGABYTE),
             allow_private_urls=settings.allow_private_urls,
             timeout=settings.timeout,
+            parse_seconds=settings.parse_seconds,
             uploads=uploads_of(settings),
         )
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from citekite.errors import DocumentError, MissingExtra
+from citekite.errors import DocumentError
 from citekite.ingest.base import LoadOptions, Parsed, SourceFile, Warn, digest_of
 from citekite.ingest.encoding import one_line, title_from_name
 from citekite.ingest.formats import Kind, format_of, is_without_text, suffix_of
 from citekite.ingest.html import parse_html
 from citekite.ingest.markdown import parse_markdown, parse_notebook, parse_text
-from citekite.ingest.office import parse_docx, parse_epub, parse_pptx, parse_xlsx
-from citekite.ingest.pdf import parse_pdf
+from citekite.ingest.parse import APART, Parse, parse_apart
 from citekite.ingest.table import load_rows
 from citekite.reports import Failure
 from citekite.types import Document, Format
@@ -32,12 +31,17 @@ _FORMATS: dict[Kind, Format] = {
 
 
 def load(
-    file: SourceFile, options: LoadOptions, warn: Callable[[Failure], None], data: bytes | None = None
+    file: SourceFile,
+    options: LoadOptions,
+    warn: Callable[[Failure], None],
+    data: bytes | None = None,
+    parse: Parse = parse_apart,
 ) -> Iterator[Document | Failure]:
     """The documents of a file: one, or one a row of a table, where a row that cannot be taken is a `Failure`.
 
     `data` saves reading a file again whose bytes are at hand. `warn` gets what a reader should know of a file that
-    was loaded all the same, such as a guessed encoding. Raises `DocumentError` while it is iterated.
+    was loaded all the same, such as a guessed encoding. `parse` is called for the formats that may be parsed elsewhere.
+    Raises `DocumentError` while it is iterated.
     """
     if data is None:
         data = file.read()
@@ -51,7 +55,7 @@ def load(
     if kind == "csv" or kind == "jsonl":
         yield from load_rows(file, kind, data, options, remark)
         return
-    parsed = _parse(kind, file, data, options, remark)
+    parsed = parse(kind, file.name, data, options, remark) if kind in APART else _parse(kind, file, data, remark)
     if not parsed.text.strip():
         raise DocumentError("it has no text")
     yield Document(
@@ -66,7 +70,7 @@ def load(
     )
 
 
-def _parse(kind: Kind, file: SourceFile, data: bytes, options: LoadOptions, warn: Warn) -> Parsed:
+def _parse(kind: Kind, file: SourceFile, data: bytes, warn: Warn) -> Parsed:
     match kind:
         case "markdown":
             return parse_markdown(data, warn)
@@ -74,27 +78,8 @@ def _parse(kind: Kind, file: SourceFile, data: bytes, options: LoadOptions, warn
             return parse_notebook(data, warn)
         case "html":
             return parse_html(data, warn, file.content_type)
-        case "pdf":
-            return parse_pdf(data)
-        case "docx" | "pptx" | "xlsx" | "epub":
-            return _parse_office(kind, file, data, options, warn)
         case "zip":
             raise DocumentError("it is an archive inside an archive; unpack the outer one and sync the folder")
     if is_without_text(file.name) and not file.content_type:
         raise DocumentError(f"files of the kind {suffix_of(file.name) or file.name!r} hold no text to index")
     return parse_text(data, warn)
-
-
-def _parse_office(kind: Kind, file: SourceFile, data: bytes, options: LoadOptions, warn: Warn) -> Parsed:
-    try:
-        match kind:
-            case "docx":
-                return parse_docx(data, file.name, options)
-            case "pptx":
-                return parse_pptx(data, file.name, options)
-            case "xlsx":
-                return parse_xlsx(data, file.name, options)
-        return parse_epub(data, options, warn)
-    except MissingExtra as error:
-        # One format that cannot be read is no reason to leave the other files.
-        raise DocumentError(str(error)) from error

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
 from citekite.access import AccessList
-from citekite.ingest.split import content_of
 from citekite.ports import Splitter
 from citekite.store.collection import DocumentState
 from citekite.store.writer import Entry
@@ -28,25 +27,6 @@ class Change:
     stale: tuple[str, ...]
     added: int
     keep: int
-
-
-class KnownVectors:
-    """Which contents have a vector in the store, and the id of a chunk that has it, whichever document it is of."""
-
-    def __init__(self, ids: Iterable[str]) -> None:
-        self._ids = {content_of(id): id for id in ids}
-
-    def __contains__(self, chunk_id: str) -> bool:
-        """Whether a chunk with the content of this one is stored."""
-        return content_of(chunk_id) in self._ids
-
-    def __getitem__(self, chunk_id: str) -> str:
-        """The id of a stored chunk with the content of this one."""
-        return self._ids[content_of(chunk_id)]
-
-    def add(self, chunk_id: str) -> None:
-        """Tell that a chunk is stored now."""
-        self._ids[content_of(chunk_id)] = chunk_id
 
 
 def version_of(document_digest: str, splitter: Splitter, access: AccessList = ()) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from citekite.access import AccessList, Grant
 from citekite.errors import DocumentError
 from citekite.ingest.base import LoadOptions, SourceFile, digest_of
+from citekite.ingest.formats import format_of
 from citekite.ingest.load import load
+from citekite.ingest.parse import APART, Parse, parse_apart
 from citekite.ingest.plan import Change, difference, version_of
 from citekite.ports import Splitter
 from citekite.reports import Failure
@@ -16,17 +19,26 @@ from citekite.store.collection import DocumentState
 from citekite.types import Document
 
 
+class States(Protocol):
+    """What the store holds, by source."""
+
+    def get(self, source: str, /) -> DocumentState | None:
+        """What is stored of a document, or None."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """All that decides what becomes of a file, alike for every file of a sync; it can be pickled.
 
-    `stored` is what the store holds, by source.
+    `stored` is what the store holds; `parse` parses the formats of `parse.APART`.
     """
 
     splitter: Splitter
     options: LoadOptions
     grant: Grant
-    stored: Mapping[str, DocumentState]
+    stored: States
+    parse: Parse = parse_apart
 
     def access_of(self, source: str) -> AccessList:
         """The access list that a document gets; raises `DocumentError` where it is not to be changed."""
@@ -66,6 +78,11 @@ class Remark:
 Outcome = Change | Unchanged | Failed | Remark
 
 
+def is_slow(file: SourceFile) -> bool:
+    """Whether to read a file takes long, in which the thread that does it has nothing to do."""
+    return format_of(file.name, file.content_type) in APART
+
+
 def read_file(file: SourceFile, reading: Reading) -> Iterator[Outcome]:
     """What becomes of each document of a file, in order; a failure is an outcome too, and remarks come last."""
     remarks: list[Failure] = []
@@ -83,7 +100,7 @@ def _documents(file: SourceFile, reading: Reading, warn: Callable[[Failure], Non
     if unchanged := _unchanged(file.source, digest_of(data, reading.options), access, reading):
         yield unchanged
         return
-    for document in load(file, reading.options, warn, data):
+    for document in load(file, reading.options, warn, data, reading.parse):
         if isinstance(document, Failure):
             yield Failed(document.source, document.reason, unnamed=True)
             continue

@@ -155,12 +155,12 @@ def _not_empty(data: bytes) -> bytes:
 
 
 def _local_file(path: Path, source: str, options: LoadOptions) -> SourceFile:
-    return SourceFile(source, path.name, functools.partial(_read, path, options.max_file_bytes))
+    return SourceFile(source, path.name, functools.partial(_read, str(path), options.max_file_bytes))
 
 
-def _read(path: Path, limit: int) -> bytes:
+def _read(path: str, limit: int) -> bytes:
     try:
-        with path.open("rb") as file:
+        with Path(path).open("rb") as file:
             # Before reading, for the message; the read itself is bounded because a file may grow meanwhile.
             size = os.fstat(file.fileno()).st_size
             data = file.read(limit + 1) if size <= limit else b""

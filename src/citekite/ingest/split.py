@@ -52,6 +52,21 @@ def content_of(chunk_id: str) -> str:
     return chunk_id.split("-")[1]
 
 
+def packed(chunk_id: str) -> tuple[int, int]:
+    """A chunk's id as two numbers, in half of the memory: its content, and its document with the occurrence in it.
+
+    >>> unpacked(*packed("59cb1d3f41d7f04e-8d6a0c7b2f1e4d3c5b6a7988-12"))
+    '59cb1d3f41d7f04e-8d6a0c7b2f1e4d3c5b6a7988-12'
+    """
+    document, content, occurrence = chunk_id.split("-")
+    return int(content, 16), int(document, 16) << 32 | int(occurrence)
+
+
+def unpacked(content: int, place: int) -> str:
+    """The chunk's id of which `packed` gave these numbers."""
+    return f"{place >> 32:016x}-{content:024x}-{place & 0xFFFFFFFF}"
+
+
 def make_splitter(settings: Settings, max_tokens: int) -> Splitter:
     """The splitter that the settings name, for an embedder that reads `max_tokens` of a text."""
     if settings.splitter == "separator":

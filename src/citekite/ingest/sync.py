@@ -1,5 +1,8 @@
 """Bringing a collection to the state of its sources: read, split, compare, embed, store, delete what is stale.
 
+Three stages run side by side, joined by bounded buffers: one thread reads, splits and compares, one embeds (its
+requests have threads of their own), and the one that called writes. What passes between them is all they share.
+
 There is no manifest. Ids say what a chunk holds, rows say which version of their document they belong to and how many
 there are of it; so a run that was killed at any point is continued by the next one, and what was stored is not
 embedded again.
@@ -9,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,9 +20,10 @@ import numpy as np
 from citekite.embed.batching import Embedded, Refused, embed_in_batches
 from citekite.ingest.context_writer import ContextWriter
 from citekite.ingest.contextual import EXPECTED_TOKENS, contextual_model, prompts
+from citekite.ingest.pipeline import Put, Stage, read_ahead
 from citekite.ingest.plan import Change
 from citekite.ingest.scan import Scan
-from citekite.ports import Embedder, Reporter, Splitter, Vectors
+from citekite.ports import Embedder, Reporter, Splitter
 from citekite.reports import Progress, SyncPlan, SyncReport
 from citekite.settings import Settings
 from citekite.store.collection import Collection
@@ -31,6 +35,10 @@ Create = Callable[[int], Collection]
 
 # Chunks with a context that are embedded together: they were paid for, and are stored soon.
 CONTEXT_WINDOW = 64
+# Characters of documents that are read ahead of the embedding: some thousand chunks.
+READ_AHEAD = 4_000_000
+# Results ahead of the writing, besides the one that is handed over: what was paid for is soon stored.
+EMBEDDED_AHEAD = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +69,13 @@ def plan(scan: Scan, *, prune: bool, prices: Prices, contextual: bool) -> SyncPl
     usage = Usage()
     known = scan.known_vectors()
     for change in scan.changes():
-        chunks = [entry.chunk for entry in change.entries if entry.chunk.id not in known]
+        chunks = [entry.chunk for entry in change.entries if known.get(entry.chunk.id) is None]
         for messages in prompts(change.document, chunks) if contextual else ():
             contexts += 1
             tokens += EXPECTED_TOKENS
             usage += Usage(sum(estimate_tokens(message.content) for message in messages), EXPECTED_TOKENS)
         for chunk in chunks:
-            if chunk.id not in known:  # a document may say the same twice
+            if known.get(chunk.id) is None:  # a document may say the same twice
                 known.add(chunk.id)
                 texts += 1
                 tokens += estimate_tokens(chunk.indexed_text)
@@ -80,7 +88,7 @@ def plan(scan: Scan, *, prune: bool, prices: Prices, contextual: bool) -> SyncPl
         add=tally.add,
         update=tally.update,
         keep=tally.keep,
-        delete=len(stale) + (sum(map(len, pruned.values())) if prune else 0),
+        delete=len(stale) + (sum(map(len, pruned)) if prune else 0),
         texts=texts,
         tokens=tokens,
         cost=prices.of_embedding(tokens),
@@ -112,12 +120,13 @@ def sync(
     """
     started = time.monotonic()
     with ExitStack() as stack:
-        run = _Run(scan, collection, create, splitter, stack, report)
-        run.embed_and_store(embedder, contexts, stopped)
+        embedding = _Embedding(scan, embedder, contexts, stopped)
+        run = _Run(scan, embedding, collection, create, splitter, stack, report)
+        run.store_all()
         if contexts is not None:
             contexts.finish(scan)
-        pruned = scan.pruned() if prune else {}
-        stale = scan.stale() + [id for ids in pruned.values() for id in ids]
+        pruned = scan.pruned() if prune else []
+        stale = scan.stale() + [id for ids in pruned for id in ids]
         if run.collection is not None:
             run.writer().delete(stale)
     tally = scan.tally
@@ -139,12 +148,76 @@ def sync(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Borrowed:
+    """Entries that need no vector of their own, each with the id of a chunk of the same content.
+
+    That chunk is stored, or was sent to be embedded before and will be, unless it is refused.
+    """
+
+    entries: list[tuple[Entry, str]]
+
+
+_Result = Embedded[Entry] | Refused[Entry] | _Borrowed
+
+
+class _Embedding:
+    """The stage between reading and writing; `total` is the number of entries to embed, once it is known."""
+
+    def __init__(
+        self, scan: Scan, embedder: Embedder, contexts: ContextWriter | None, stopped: Callable[[], bool]
+    ) -> None:
+        self.total: int | None = None
+        self.asks_for_contexts = contexts is not None
+        self._scan = scan
+        self._embedder = embedder
+        self._contexts = contexts
+        self._stopped = stopped
+        self._known = scan.known_vectors()
+
+    def run(self, put: Put[_Result]) -> None:
+        """Put the results, in the order in which they return."""
+        stopped = self._stopped
+        with closing(read_ahead(self._scan.changes(), READ_AHEAD, weigh=_characters, stopped=stopped)) as changes:
+            fresh = self._fresh(changes, put)
+            if self._contexts is None:
+                plain = (entry for change in fresh for entry in change.entries)
+                results = embed_in_batches(self._embedder, plain, _indexed_text, stopped=stopped)
+            else:
+                # The writer sees to a stop: what it has paid for is still embedded then.
+                placed = self._contexts.write(fresh, stopped)
+                results = embed_in_batches(self._embedder, placed, _indexed_text, window=CONTEXT_WINDOW)
+            for result in results:
+                put(result)
+
+    def _fresh(self, changes: Iterator[Change], put: Put[_Result]) -> Iterator[Change]:
+        """The changes with those entries alone whose content nobody has sent yet; the others are borrowed."""
+        borrowed: list[tuple[Entry, str]] = []
+        total = 0
+        for change in changes:
+            fresh: list[Entry] = []
+            for entry in change.entries:
+                if (lender := self._known.get(entry.chunk.id)) is not None:
+                    borrowed.append((entry, lender))
+                else:
+                    self._known.add(entry.chunk.id)
+                    fresh.append(entry)
+            if len(borrowed) >= WRITE_ROWS:
+                put(_Borrowed(borrowed))
+                borrowed = []
+            total += len(fresh)
+            yield replace(change, entries=tuple(fresh))
+        self.total = total
+        put(_Borrowed(borrowed))
+
+
 class _Run:
     """The writing side of one sync: the collection, made when it is needed, and the one writer to it."""
 
     def __init__(
         self,
         scan: Scan,
+        embedding: _Embedding,
         collection: Collection | None,
         create: Create,
         splitter: Splitter,
@@ -154,68 +227,67 @@ class _Run:
         self.collection = collection
         self.texts = 0
         self._scan = scan
-        self._known = scan.known_vectors()
+        self._embedding = embedding
         self._create = create
         self._splitter = splitter
         self._stack = stack
         self._report = report
         self._writer: Writer | None = None
-        self._reused: list[Entry] = []
-        self._queued = 0
+        self._borrowed: list[tuple[Entry, str]] = []
+        self._look_again = WRITE_ROWS
+        self._refused: dict[str, str] = {}
         self._stored = 0
-        self._all_read = False
 
-    def embed_and_store(self, embedder: Embedder, contexts: ContextWriter | None, stopped: Callable[[], bool]) -> None:
-        """Embed the entries that need a vector and store them as they return, and those that have one on the way."""
-        for result in self._embedded(embedder, contexts, stopped):
-            if isinstance(result, Refused):
-                for entry in result.items:
-                    self._scan.fail(entry.chunk.source, str(result.error))
-            else:
+    def store_all(self) -> None:
+        """Store what was embedded as it returns, and what borrows a vector when that is stored."""
+        if self._embedding.asks_for_contexts:
+            # In this thread: nothing more is asked while what was paid for waits to be stored, and writing is nothing
+            # beside asking.
+            self._embedding.run(self._take)
+        else:
+            with closing(Stage(self._embedding.run, EMBEDDED_AHEAD)) as results:
+                for result in results:
+                    self._take(result)
+        self._write_borrowed()
+        for entry, lender in self._borrowed:
+            self._scan.fail(entry.chunk.source, self._refused.get(lender, _LENDER_GONE))
+
+    def _take(self, result: _Result) -> None:
+        match result:
+            case Embedded():
                 self._store(result)
-        self._write_reused()
-
-    def _embedded(
-        self, embedder: Embedder, contexts: ContextWriter | None, stopped: Callable[[], bool]
-    ) -> Iterator[Embedded[Entry] | Refused[Entry]]:
-        changes = self._changes(stopped)
-        if contexts is None:
-            entries = (entry for change in changes for entry in change.entries)
-            return embed_in_batches(embedder, entries, _indexed_text, stopped=stopped)
-        # The writer sees to a stop: what it has paid for is still embedded then.
-        return embed_in_batches(embedder, contexts.write(changes, stopped), _indexed_text, window=CONTEXT_WINDOW)
-
-    def _changes(self, stopped: Callable[[], bool]) -> Iterator[Change]:
-        """The changes with the entries that need a vector; those whose vector is known are on the way to the store."""
-        for change in self._scan.changes():
-            if stopped():
-                raise KeyboardInterrupt
-            embed = tuple(entry for entry in change.entries if entry.chunk.id not in self._known)
-            self._reused += (entry for entry in change.entries if entry.chunk.id in self._known)
-            if len(self._reused) >= WRITE_ROWS:
-                self._write_reused()
-            self._queued += len(embed)
-            yield replace(change, entries=embed)
-        self._all_read = True
+            case Refused():
+                self._refuse(result)
+            case _Borrowed():
+                self._borrowed += result.entries
+                if len(self._borrowed) >= self._look_again:
+                    self._write_borrowed()
 
     def _store(self, embedded: Embedded[Entry]) -> None:
-        """Store a batch that returned; later chunks with the same content use its vectors."""
         if self.collection is None:
             self.collection = self._create(embedded.vectors.shape[1])
         self.writer().upsert(embedded.items, embedded.vectors)
-        for entry in embedded.items:
-            self._known.add(entry.chunk.id)
         self.texts += embedded.texts
         self._stored += len(embedded.items)
-        self._report(Progress("embedding", self._stored, self._queued if self._all_read else None, "chunks"))
+        self._report(Progress("embedding", self._stored, self._embedding.total, "chunks"))
 
-    def _write_reused(self) -> None:
-        """Store the chunks whose vectors are known, with those."""
-        reused, self._reused = self._reused, []
-        for start in range(0, len(reused), WRITE_ROWS):
-            part = reused[start : start + WRITE_ROWS]
-            ids = [self._known[entry.chunk.id] for entry in part]
-            self.writer().upsert(self._with_known_contexts(part, ids), self._known_vectors(ids))
+    def _refuse(self, refused: Refused[Entry]) -> None:
+        for entry in refused.items:
+            self._refused[entry.chunk.id] = str(refused.error)
+            self._scan.fail(entry.chunk.source, str(refused.error))
+
+    def _write_borrowed(self) -> None:
+        """Store the chunks that borrow a vector which is stored by now; the others wait."""
+        borrowed, self._borrowed = self._borrowed, []
+        for start in range(0, len(borrowed), WRITE_ROWS):
+            part = borrowed[start : start + WRITE_ROWS]
+            vectors = self.collection.vectors(sorted({id for _, id in part})) if self.collection is not None else {}
+            self._borrowed += (pair for pair in part if pair[1] not in vectors)
+            if ready := [pair for pair in part if pair[1] in vectors]:
+                entries = self._with_known_contexts(ready)
+                self.writer().upsert(entries, np.stack([vectors[id] for _, id in ready]))
+        # Those that wait are not asked for again with every few more.
+        self._look_again = max(WRITE_ROWS, 2 * len(self._borrowed))
 
     def writer(self) -> Writer:
         """The writer, opened with the first change."""
@@ -225,21 +297,20 @@ class _Run:
             self._writer.describe(splitter=self._splitter.fingerprint, contextual=contextual_model(self._splitter))
         return self._writer
 
-    def _with_known_contexts(self, entries: list[Entry], ids: list[str]) -> list[Entry]:
+    def _with_known_contexts(self, borrowed: list[tuple[Entry, str]]) -> list[Entry]:
         if not contextual_model(self._splitter):
-            return entries
+            return [entry for entry, _ in borrowed]
         assert self.collection is not None
-        contexts = self.collection.contexts(sorted(set(ids)))
-        return [
-            replace(entry, chunk=replace(entry.chunk, context=contexts[id]))
-            for entry, id in zip(entries, ids, strict=True)
-        ]
+        contexts = self.collection.contexts(sorted({id for _, id in borrowed}))
+        return [replace(entry, chunk=replace(entry.chunk, context=contexts[id])) for entry, id in borrowed]
 
-    def _known_vectors(self, ids: list[str]) -> Vectors:
-        assert self.collection is not None
-        vectors = self.collection.vectors(sorted(set(ids)))
-        return np.stack([vectors[id] for id in ids])
+
+_LENDER_GONE = "a chunk with the same text was deleted while this ran: run the same command again"
 
 
 def _indexed_text(entry: Entry) -> str:
     return entry.chunk.indexed_text
+
+
+def _characters(change: Change) -> int:
+    return len(change.document.text)

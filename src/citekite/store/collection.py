@@ -47,6 +47,17 @@ class DocumentState:
         return len(self.rows) == self.chunks and all(stored == digest for stored in self.rows.values())
 
 
+@dataclass(frozen=True, slots=True)
+class RowVersion:
+    """Of which version of which document a row is, and how many rows that has."""
+
+    id: str
+    source: str
+    digest: str
+    chunks: int
+    access: AccessList
+
+
 class Collection:
     """A loaded collection, or what a reader of certain groups sees of it (`restricted_to`).
 
@@ -138,18 +149,27 @@ class Collection:
         """The stored contexts by chunk id."""
         return {id: row["context"] for id, row in self._rows.get(ids, ("id", "context")).items()}
 
-    def states(self, roots: Sequence[str]) -> dict[str, DocumentState]:
-        """What is stored of each source that starts with one of `roots` (a superset of what lies below them)."""
-        states: dict[str, DocumentState] = {}
-        digests: dict[str, str] = {}  # one string object for all rows of a document
+    def versions(self, root: str) -> Iterator[RowVersion]:
+        """What is stored of each source that starts with `root` (a superset of what lies below it), row by row."""
         fields = ("id", "source", "digest", "chunks", *([ACCESS] if self.record.has_access else []))
+        for row in self.scan(_starts_with(root), fields):
+            access = from_field(row[ACCESS]) if self.record.has_access else ()
+            yield RowVersion(row["id"], row["source"], row["digest"], row["chunks"], access)
+
+    def states(self, roots: Sequence[str]) -> dict[str, DocumentState]:
+        """What is stored of each source that starts with one of `roots`, by source."""
+        states: dict[str, DocumentState] = {}
         for root in roots:
-            for row in self.scan(_starts_with(root), fields):
-                state = states.setdefault(row["source"], DocumentState())
-                state.rows[row["id"]] = digests.setdefault(row["digest"], row["digest"])
-                state.chunks = row["chunks"]
-                state.access.add(from_field(row[ACCESS]) if self.record.has_access else ())
+            for row in self.versions(root):
+                state = states.setdefault(row.source, DocumentState())
+                state.rows[row.id] = row.digest
+                state.chunks = row.chunks
+                state.access.add(row.access)
         return states
+
+    def sources_of(self, ids: Sequence[str]) -> dict[str, str]:
+        """The sources of chunks, by chunk id."""
+        return {id: row["source"] for id, row in self._rows.get(ids, ("id", "source")).items()}
 
     def sources(self) -> list[str]:
         """The distinct sources, sorted."""
