@@ -130,6 +130,57 @@ def test_kill_between_making_the_collection_and_naming_it(tmp_path: Path, folder
         assert kb.sync(folder).unchanged == FILES
 
 
+def test_kill_while_milvus_lite_writes_an_index(tmp_path: Path, folder: Path) -> None:
+    """It writes them in place, in the background; half an index would keep the collection closed for ever."""
+    uri = tmp_path / "killed.db"
+    with knowledge_base(uri) as kb:
+        kb.sync(folder)
+        expected = [hit.chunk.id for hit in kb.search("song 7")]
+    indexes = [path for path in uri.rglob("indexes/*") if path.is_file()]
+    assert indexes
+    for index in indexes:
+        index.write_bytes(index.read_bytes()[: index.stat().st_size // 2])
+    with knowledge_base(uri) as kb:
+        assert [hit.chunk.id for hit in kb.search("song 7")] == expected
+        assert kb.sync(folder).unchanged == FILES
+
+
+def test_kill_while_milvus_lite_makes_a_collection(tmp_path: Path, folder: Path) -> None:
+    """What such a kill leaves is a folder that it neither lists nor makes again, where a collection is to be."""
+    uri = tmp_path / "killed.db"
+    with knowledge_base(uri) as kb:
+        kb.sync(folder)
+        (uri / "collections" / "citekite__2").mkdir()
+        assert kb.reindex() == kb.count()
+        assert [path.name for path in (uri / "collections").iterdir()] == ["citekite__2"]
+
+
+def test_kill_after_the_name_has_moved_to_the_reindexed_collection(
+    tmp_path: Path, folder: Path, endpoint: ScriptedEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All is embedded by then: the next reindex drops what is left of the old collection, and embeds nothing."""
+    from citekite.store.milvus import MilvusStore
+
+    def killed(store: MilvusStore, name: str, chosen: str) -> None:
+        raise SystemExit
+
+    endpoint.latency = 0
+    uri = tmp_path / "killed.db"
+    with knowledge_base(uri) as kb:
+        kb.sync(folder)
+    with knowledge_base(uri, **options(endpoint)) as kb:
+        with monkeypatch.context() as patch:
+            patch.setattr(MilvusStore, "_drop_others", killed)
+            with pytest.raises(SystemExit):
+                kb.reindex()
+        sent = len(endpoint.texts())
+        assert kb.reindex() == kb.count()
+        assert len(endpoint.texts()) == sent
+        assert [path.name for path in (uri / "collections").iterdir()] == ["citekite__2"]
+        kb.reindex()
+        assert len(endpoint.texts()) == 2 * sent, "asked for again, it is done again"
+
+
 def test_kill_while_deleting_what_is_stale(tmp_path: Path, folder: Path, endpoint: ScriptedEndpoint) -> None:
     """A sync that was killed before it deleted leaves old rows beside new ones; the next one deletes them."""
     endpoint.latency = 0

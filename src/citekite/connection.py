@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from citekite.errors import CollectionExists
+from citekite.errors import CollectionExists, DiskFull
 from citekite.models import Models
 from citekite.reports import CollectionStatus
 from citekite.settings import Settings
@@ -52,17 +53,17 @@ class Connection:
 
     def collection(self) -> Collection:
         """The opened collection; raises `UnknownCollection`."""
-        if (opened := self._opened) is not None:  # a search need not wait for a sync to end
+        if (opened := self._opened) is not None and not self.store.was_abandoned:  # a search waits for no sync
             return opened
         with self.lock:
-            if self._opened is None:
+            if self._opened is None or self.store.was_abandoned:
                 self._opened = self.store.open(self.settings.collection)
             return self._opened
 
     def find(self) -> Collection | None:
         """The opened collection, or None before the first sync."""
         with self.lock:
-            if self._opened is None:
+            if self._opened is None or self.store.was_abandoned:
                 self._opened = self.store.find(self.settings.collection)
             return self._opened
 
@@ -83,7 +84,7 @@ class Connection:
 
     def create_empty(self) -> None:
         """Make the collection for the embedder of the settings; raises `CollectionExists`."""
-        with self.lock:
+        with self.changing():
             if self.find() is not None:
                 raise CollectionExists(f"there is a collection {self.settings.collection!r} already")
             embedder = self.models.embedder(None)
@@ -92,7 +93,7 @@ class Connection:
 
     def drop(self) -> None:
         """Delete the collection with all that is in it; raises `UnknownCollection`."""
-        with self.lock:
+        with self.changing():
             self.store.drop(self.settings.collection)
             self.forget()
 
@@ -144,10 +145,16 @@ class Connection:
         """Open the collection anew at the next use: another one may have taken its name."""
         self._opened = None
 
-    def abandon(self) -> None:
-        """Let go without another flush, after a full disk."""
-        self._opened = None
-        self.store.abandon()
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Hold the lock of what writes; when the disk is full, let go of the database without another flush."""
+        with self.lock:
+            try:
+                yield
+            except DiskFull:
+                self._opened = None
+                self.store.abandon()
+                raise
 
     def close(self) -> None:
         """Close the database; a later use opens it again."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from citekite.access import Grant, check_group
 from citekite.connection import Connection
-from citekite.errors import AccessDenied, CitekiteError, DiskFull, UnknownCollection
+from citekite.errors import AccessDenied, CitekiteError, StoreUnreachable, UnknownCollection
 from citekite.events import Event, Failed, answer_of
 from citekite.home import uploads_of
 from citekite.preload import preload
@@ -79,7 +79,7 @@ class KnowledgeBase:
         from citekite.ingest.sync import sync
 
         report = one_at_a_time(report)
-        with self._connection.lock:
+        with self._connection.changing():
             self._connection.store.preload()
             collection = self._connection.find()
             embedder = self._embedder(collection)
@@ -87,21 +87,17 @@ class KnowledgeBase:
             grant = Grant.make(access, self._groups)
             globs = {"include": include, "exclude": exclude}
             with closing(self._connection.scan(sources, grant, collection, splitter, report, **globs)) as scan:
-                try:
-                    return sync(
-                        scan,
-                        embedder,
-                        collection,
-                        lambda dimension: self._connection.create(embedder, dimension, splitter),
-                        prune=prune,
-                        splitter=splitter,
-                        contexts=contexts,
-                        report=report,
-                        stopped=stopped,
-                    )
-                except DiskFull:
-                    self._connection.abandon()
-                    raise
+                return sync(
+                    scan,
+                    embedder,
+                    collection,
+                    lambda dimension: self._connection.create(embedder, dimension, splitter),
+                    prune=prune,
+                    splitter=splitter,
+                    contexts=contexts,
+                    report=report,
+                    stopped=stopped,
+                )
 
     def plan(
         self,
@@ -146,7 +142,10 @@ class KnowledgeBase:
             return search(self.collection())
         except UnknownCollection:  # a reindex elsewhere may have put another in its place since it was opened
             self._connection.forget()
-            return search(self.collection())
+        except StoreUnreachable:
+            if not self._connection.store.was_abandoned:  # by a write that found the disk full: it is opened anew
+                raise
+        return search(self.collection())
 
     def ask(
         self,
@@ -302,7 +301,7 @@ class KnowledgeBase:
         """
         from citekite.ingest.remove import remove
 
-        with self._connection.lock:
+        with self._connection.changing():
             stored, uploads = self._connection.collection(), uploads_of(self.settings)
             return remove(str(source), stored, self.collection(), Grant(groups=self._groups), uploads)
 
@@ -311,7 +310,7 @@ class KnowledgeBase:
     ) -> None:
         """Record with the collection what is used where the settings leave it open; None stands for the default."""
         self._require_everything("tuning")
-        with self._connection.lock, self.collection().writing() as writer:
+        with self._connection.changing(), self.collection().writing() as writer:
             writer.set_tuned(lexical_weight=lexical_weight, k=k, abstain_threshold=abstain_threshold)
 
     def reindex(self, *, report: Callable[[Progress], None] = _no_report) -> int:
@@ -323,7 +322,7 @@ class KnowledgeBase:
         from citekite.ingest.reindex import reindex
 
         self._require_everything("a reindex")
-        with self._connection.lock:
+        with self._connection.changing():
             count = reindex(
                 self._connection.store, self.settings.collection, self._connection.models.new_embedder(), report
             )

@@ -19,9 +19,12 @@ def reindex(store: MilvusStore, name: str, embedder: Embedder, report: Reporter)
 
     Texts come from the store, not from the sources. The old generation is dropped only after the swap. A generation
     that an interrupted run left is continued when it is for the same embedder, else made anew. The new generation has
-    the fields of this version of citekite.
+    the fields of this version of citekite. One that was interrupted after the swap has nothing left to embed.
     """
+    ended = store.finish_swap(name)
     old = store.open(name)
+    if ended and old.record.embedder == embedder.name:
+        return old.count()
     number = store.generation(name) + 1
     new = store.find_generation(name, number)
     made = None if new is None else (new.record.embedder, new.record.schema_version)

@@ -25,6 +25,7 @@ from citekite.ingest.base import LoadOptions
 from citekite.ingest.formats import is_without_text, suffix_of
 from citekite.ingest.sniff import checked_name
 from citekite.ingest.uploads import SHARED, plain_name, space_of, upload_source
+from citekite.store.durable import sync
 
 MOST_FILES = 1000
 _PIECE = 1 << 20
@@ -85,7 +86,8 @@ class Staged:
                 if (space / name).exists():
                     _copy(space / name, previous)
                 (self.folder / name).replace(space / name)
-            _sync_folder(space)
+            for written in (space / _ACCESS, space, self.uploads, self.uploads.parent):
+                sync(written)
         self.discard()
 
     def settle(self, failed: Collection[str], is_stored: Callable[[str], bool]) -> None:
@@ -182,14 +184,6 @@ def _copy(file: Path, copy: Path) -> None:
         os.link(file, copy)
     except OSError:
         shutil.copyfile(file, copy)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def clear(home: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from citekite.access import AccessList
-from citekite.errors import AccessDenied, StoreError, UnknownDocument
+from citekite.errors import AccessDenied, DiskFull, StoreError, UnknownDocument
 from citekite.ports import Vectors
 from citekite.reports import DocumentSummary
 from citekite.retrieve.filter import quote
@@ -261,7 +261,7 @@ class Collection:
     def refresh(self) -> None:
         """Make the index beside the database current, where there is one."""
         if self._index is not None:
-            self._refresh_index(self._index)
+            self._make_current(self._index)
 
     def reload_record(self) -> CollectionRecord:
         """What the collection says about itself now; another writer may have changed it."""
@@ -269,6 +269,17 @@ class Collection:
         return self.record
 
     def _refresh_index(self, index: SearchIndex) -> None:
+        """Make the index current for a search; on a full disk, what was committed last serves on.
+
+        The chunks that it finds are looked up in Milvus all the same, so that one that was deleted is not shown.
+        """
+        try:
+            self._make_current(index)
+        except DiskFull:
+            if index.is_empty:
+                raise
+
+    def _make_current(self, index: SearchIndex) -> None:
         if index.is_ready:
             return
         with index.lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shutil
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -16,11 +17,14 @@ from citekite.store.address import read_address
 
 # Milvus Lite runs one server per database in a process, shared by all clients of it; it must outlive the last one.
 _holders: Counter[Path] = Counter()
+_sessions: Counter[Path] = Counter()
 _guard = threading.Lock()
 # Opening takes a while, in which no other thread may open or close the same database.
 _opening: defaultdict[Path, threading.RLock] = defaultdict(threading.RLock)
 
 UNKNOWN = "unknown process"
+# What runs when a database is abandoned may take so long to end.
+_END_SECONDS = 60.0
 
 
 def is_embedded(uri: str) -> bool:
@@ -39,6 +43,17 @@ def database_path(uri: str) -> Path:
             f"uri {uri!r} is neither a server (http://host:19530) nor a local database: its name must end in .db"
         )
     return path.resolve()
+
+
+def collections_folder(path: Path, database: str) -> Path:
+    """Where Milvus Lite keeps the collections of one database, each in a folder of its name."""
+    return (path if database == "default" else path / "databases" / database) / "collections"
+
+
+def clear_indexes(path: Path, database: str, collection: str) -> None:
+    """Delete what Milvus Lite derives from the segments of a collection; it makes it anew at the next load."""
+    for folder in (collections_folder(path, database) / collection / "partitions").glob("*/indexes"):
+        shutil.rmtree(folder)
 
 
 def check(path: Path) -> None:
@@ -135,17 +150,26 @@ def frugal() -> Iterator[None]:
         system.release_unused()
 
 
-def hold(path: Path) -> None:
-    """Count one more client of this process on the database."""
+def session(path: Path) -> int:
+    """How often the database was abandoned in this process: what was opened in an earlier session is of no use."""
+    with _guard:
+        return _sessions[path]
+
+
+def hold(path: Path) -> int:
+    """Count one more client of this process on the database; returns the session that it belongs to."""
     with _guard:
         _holders[path] += 1
+        return _sessions[path]
 
 
-def release(path: Path) -> None:
-    """Count one client less; after the last one the database is closed and its lock free."""
+def release(path: Path, session: int) -> None:
+    """Count one client of a session less; after the last one the database is closed and its lock free."""
     from milvus_lite.server_manager import server_manager_instance
 
     with _guard:
+        if session != _sessions[path]:
+            return
         _holders[path] -= 1
         last = _holders[path] <= 0
         if last:
@@ -154,14 +178,22 @@ def release(path: Path) -> None:
         server_manager_instance.release_server(str(path))
 
 
-def abandon(path: Path) -> None:
-    """Leave the database without closing it: after a full disk, a further flush would lose what its log still holds.
+def abandon(path: Path, session: int) -> None:
+    """Leave the database without closing it, so that whoever needs it next opens it anew, from its log.
 
-    Milvus Lite flushes when it closes and at exit; taken out of its manager, it does neither. The lock goes with the
-    process.
+    To be called after a full disk: Milvus Lite flushes when it closes, and a flush after one that failed, or after a
+    write that did, would lose what its log still holds. What is at work ends first; nothing new is accepted.
     """
     from milvus_lite.server_manager import server_manager_instance
 
-    with _guard:
-        _holders.pop(path, None)
-        server_manager_instance._servers.pop(str(path), None)
+    with opening(path):
+        with _guard:
+            if session != _sessions[path]:  # another client was faster
+                return
+            _sessions[path] += 1
+            _holders.pop(path, None)
+        server, database, _ = server_manager_instance._servers.pop(str(path))
+        server.stop(grace=_END_SECONDS).wait()
+        for collection in database._collections.values():
+            collection._bg_executor.shutdown()  # it merges segments, which must not go on beside a second instance
+        database._release_lock()

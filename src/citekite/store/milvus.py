@@ -7,6 +7,7 @@ next one beside it and swap.
 from __future__ import annotations
 
 import re
+import shutil
 import threading
 from contextlib import suppress
 from dataclasses import replace
@@ -20,12 +21,15 @@ from citekite.preload import preload
 from citekite.settings import Settings
 from citekite.store import embedded, schema
 from citekite.store.collection import Collection
+from citekite.store.durable import sync_segments, sync_tree
 from citekite.store.faults import quiet_milvus, translated
 from citekite.store.limits import BoundedClient
 from citekite.store.record import PROPERTY, CollectionRecord
 from citekite.store.search_index import shared_index
 
 CONNECT_SECONDS = 10
+# A property of a generation that takes the name, as long as others are still to be dropped.
+_SWAP = "citekite.swap"
 _GENERATION = re.compile(r"(?P<name>.+)__(?P<number>\d+)")
 
 
@@ -42,6 +46,7 @@ class MilvusStore:
         self._consistency = consistency
         self._path: Path | None = embedded.database_path(uri) if embedded.is_embedded(uri) else None
         self._client: Any = None
+        self._session = 0  # of the embedded database, when the client was opened
         self._lock = threading.RLock() if self._path is None else embedded.opening(self._path)
 
     @classmethod
@@ -81,8 +86,7 @@ class MilvusStore:
     def create(self, name: str, record: CollectionRecord) -> Collection:
         """A new empty collection under that name; generations without the name, left by a killed run, are dropped."""
         self._connected(create=True)
-        for physical in self._generations(name):
-            self._drop_physical(physical)
+        self._drop_others(name, "")
         collection = self.create_generation(name, 1, record)
         with translated("naming the collection", self.uri):
             self._connected().create_alias(f"{name}__1", name)
@@ -112,6 +116,7 @@ class MilvusStore:
         physical = f"{name}__{number}"
         lexical = self._path is None and self._has_full_text()
         record = replace(record, lexical=lexical).renewed()
+        self._clear_remains(name)  # Milvus Lite makes no collection where there is a folder of that name
         with translated(f"creating collection {name!r}", self.uri):
             # The embedded database is searched by the matrix beside it: a graph would cost time and memory for nothing.
             dense_index = "FLAT" if self._path is not None else "AUTOINDEX"
@@ -128,11 +133,24 @@ class MilvusStore:
     def swap(self, name: str, number: int) -> None:
         """Let the name stand for that generation, and drop all others, also those that a killed run left."""
         chosen = f"{name}__{number}"
+        self._mark_swap(chosen, "unfinished")
         with translated("swapping the collection", self.uri):
             self._connected().alter_alias(chosen, name)
-        for physical in self._generations(name):
-            if physical != chosen:
-                self._drop_physical(physical)
+        if self._path is not None:
+            sync_tree(self._path)  # else a power cut could bring the old name back, and not what it stood for
+        self.finish_swap(name)
+
+    def finish_swap(self, name: str) -> bool:
+        """Do the rest of a swap whose process was killed after the name had moved; returns whether there was one."""
+        chosen = self._resolve(name)
+        if chosen is None:
+            return False
+        with translated("swapping the collection", self.uri):
+            if not self._connected().describe_collection(chosen).get("properties", {}).get(_SWAP):
+                return False
+        self._drop_others(name, chosen)
+        self._mark_swap(chosen, "")
+        return True
 
     def drop_generation(self, name: str, number: int) -> None:
         """Drop a generation that the name does not stand for."""
@@ -159,13 +177,17 @@ class MilvusStore:
             if client is not None:
                 client.close()
                 if self._path is not None:
-                    embedded.release(self._path)
+                    embedded.release(self._path, self._session)
 
     def abandon(self) -> None:
         """Let go without the flush that closing makes; only after a full disk (see `embedded.abandon`)."""
-        self._client = None
-        if self._path is not None:
-            embedded.abandon(self._path)
+        if self._path is not None and self._client is not None:
+            embedded.abandon(self._path, self._session)
+
+    @property
+    def was_abandoned(self) -> bool:
+        """Whether the embedded database was abandoned since this connected to it: what it gave out is of no use."""
+        return self._path is not None and self._client is not None and self._session != embedded.session(self._path)
 
     def __enter__(self) -> Self:
         return self
@@ -176,8 +198,10 @@ class MilvusStore:
         self.close()
 
     def _connected(self, *, create: bool = False) -> Any:
-        if self._client is None:
+        if self._client is None or self.was_abandoned:
             with self._lock:
+                if self.was_abandoned:
+                    self.close()
                 self._client = self._client or self._open(create=create)
         return self._client
 
@@ -205,7 +229,8 @@ class MilvusStore:
             if self._path is None:
                 client = BoundedClient(client)
             else:
-                embedded.hold(self._path)
+                self._session = embedded.hold(self._path)
+                sync_segments()
                 with embedded.frugal():
                     client.list_collections()  # which reads them all
             self._use_database(client, create=create)
@@ -252,21 +277,50 @@ class MilvusStore:
         client = self._connected()
         with translated(f"loading collection {name!r}", self.uri):
             description = client.describe_collection(physical)
-            # A collection that was closed comes back released, also in the embedded database.
-            client.load_collection(physical)
+        # A collection that was closed comes back released, also in the embedded database.
+        try:
+            with translated(f"loading collection {name!r}", self.uri):
+                client.load_collection(physical)
+        except StoreError:
+            if self._path is None:
+                raise
+            # Milvus Lite writes an index in place: one that a kill or a full disk cut short cannot be read.
+            embedded.clear_indexes(self._path, self._database, physical)
+            with translated(f"loading collection {name!r}", self.uri):
+                client.load_collection(physical)
         record = CollectionRecord.from_json(description.get("properties", {}).get(PROPERTY, ""), name)
-        index = shared_index(self._index_folder(physical)) if self._path is not None else None
+        index = shared_index(self._indexes() / physical) if self._path is not None else None
         return Collection(client, self.uri, physical, record, self._consistency, index)
 
-    def _index_folder(self, physical: str) -> Path:
+    def _indexes(self) -> Path:
+        """The folder with the search indexes beside the embedded database."""
         assert self._path is not None
-        return self._path.with_name(f"{self._path.name}.index") / self._database / physical
+        return self._path.with_name(f"{self._path.name}.index") / self._database
 
     def _drop_physical(self, physical: str) -> None:
         with translated("dropping a collection", self.uri):
             self._connected().drop_collection(physical)
         if self._path is not None:
-            shared_index(self._index_folder(physical)).drop()
+            shared_index(self._indexes() / physical).drop()
+
+    def _drop_others(self, name: str, chosen: str) -> None:
+        for physical in self._generations(name):
+            if physical != chosen:
+                self._drop_physical(physical)
+        self._clear_remains(name)
+
+    def _clear_remains(self, name: str) -> None:
+        """Delete the files that a process left which was killed while it made or dropped a generation."""
+        if self._path is not None:
+            there = self._generations(name)
+            for root in (embedded.collections_folder(self._path, self._database), self._indexes()):
+                for folder in root.glob(f"{name}__*"):
+                    if re.fullmatch(r"\d+", folder.name.removeprefix(f"{name}__")) and folder.name not in there:
+                        shutil.rmtree(folder)
+
+    def _mark_swap(self, physical: str, mark: str) -> None:
+        with translated("swapping the collection", self.uri):
+            self._connected().alter_collection_properties(physical, properties={_SWAP: mark})
 
     def _has_full_text(self) -> bool:
         """Full text search came with Milvus 2.5; a version that cannot be read is taken for a newer one."""

@@ -8,7 +8,9 @@ this one shares the object (`shared_index`).
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import threading
 from collections import OrderedDict
@@ -24,6 +26,7 @@ import numpy.typing as npt
 
 from citekite.errors import StoreError
 from citekite.ports import Vectors
+from citekite.store.durable import sync
 from citekite.store.faults import disk_full
 from citekite.store.lexical_index import LexicalIndex
 from citekite.store.rows import Reader, Scored
@@ -31,6 +34,8 @@ from citekite.store.vector_index import Chosen, VectorIndex
 from citekite.types import Chunk
 
 _FORMAT = "4"  # part of the version: raise it when the analysis, the fields or the files change
+_LEAST_CHUNK_BYTES = 1_000  # of a chunk in the index: its vector and its words
+_SPARE_BYTES = 1_000_000
 _REMEMBERED_FILTERS = 64  # with 20,000 chunks one takes up to 1 MB
 
 
@@ -109,8 +114,12 @@ class SearchIndex:
             return True
 
     def rebuild(self, batches: Iterable[tuple[Sequence[Chunk], Vectors]], version: Version) -> None:
-        """Make it anew from all chunks and their vectors; what was open serves until then."""
+        """Make it anew from all chunks and their vectors; what was open serves until then.
+
+        Where the disk has clearly no room for it, `DiskFull` is raised, and what was open serves on.
+        """
         with self.lock, _writable(self._folder):
+            self._require_room(version)
             self._stamped = ""
             self._clear()
             self._begin()
@@ -131,6 +140,8 @@ class SearchIndex:
                     "another sync of this process writes to this collection: wait until it is done, then run this again"
                 )
             (self._folder / "version.json").unlink(missing_ok=True)
+            if self._folder.exists():
+                sync(self._folder)
             if not self._opened and not self._open():
                 self._clear()
             self._begin()
@@ -210,6 +221,15 @@ class SearchIndex:
                     self._filters.popitem(last=False)
         return allowed
 
+    def _require_room(self, version: Version) -> None:
+        """Raise an `OSError` where what is served would be lost for an index that cannot be written."""
+        if self.is_empty or not self._folder.exists():
+            return
+        size = sum(file.stat().st_size for file in self._folder.rglob("*") if file.is_file())
+        needed = max(size, version.chunks * _LEAST_CHUNK_BYTES)
+        if shutil.disk_usage(self._folder).free + size < needed + _SPARE_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     def _open(self) -> bool:
         self._opened = self._lexical.open() and self._vectors.open()
         return self._opened
@@ -227,6 +247,7 @@ class SearchIndex:
     def _prepare(self) -> None:
         self._lexical.prepare()
         self._vectors.prepare()
+        sync(self._folder)
         self._prepared = True
 
     def _serve(self, version: Version) -> None:

@@ -8,6 +8,7 @@ collection it was made from. Changes are appended; a row that left is dead until
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -218,6 +219,8 @@ class _Changes:
             self._removed.append((self._rows, _as_ids(ids)))
 
     def finish(self) -> None:
+        for file in self._files:
+            _written(file)
         self.close()
         ids = _mapped(self._folder / "ids.bin", _ID, (self._rows,))
         dead = self._dead(ids)
@@ -297,4 +300,11 @@ def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
     new = path.with_name(f"{path.name}.new")
     with new.open("wb") as file:
         write(file)
+        _written(file)
     new.replace(path)
+
+
+def _written(file: BinaryIO) -> None:
+    """Let a file be on the disk itself: the stamp, which says that the index is whole, is written after it."""
+    file.flush()
+    os.fsync(file.fileno())

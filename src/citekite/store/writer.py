@@ -12,6 +12,8 @@ from citekite.errors import StoreError
 from citekite.ports import Vectors
 from citekite.retrieve.lexical import english_share
 from citekite.store import schema
+from citekite.store.durable import sync_tree
+from citekite.store.embedded import database_path
 from citekite.store.faults import translated
 from citekite.store.lease import Lease
 from citekite.store.search_index import SearchIndex, Version
@@ -101,12 +103,16 @@ class Writer:
         self._record = replace(self._record, lexical_weight=lexical_weight, k=k, abstain_threshold=abstain_threshold)
 
     def finish(self) -> None:
-        """Flush, once for the whole job, and bring the index beside the database up to date."""
+        """Flush, once for the whole job, and bring the index beside the database up to date.
+
+        What was written to an embedded database outlives a power cut from then on (docs/faults.md).
+        """
         if not self._started:
             return
         try:
             self._flush()
             self._collection.save_record(self._record)
+            self._sync()
             if self._index is not None:
                 self._index.commit(Version(self._record.version, self._collection.count()))
         except BaseException:
@@ -124,6 +130,12 @@ class Writer:
                 self._client.flush(self._physical)
             if prepared is not None:
                 prepared.result()
+
+    def _sync(self) -> None:
+        """Let what was written outlive a power cut; a server sees to that itself."""
+        if self._index is not None:
+            with translated("writing through to the disk", self._uri):
+                sync_tree(database_path(self._uri))
 
     def give_up(self) -> None:
         """Let the next writer in, and write nothing more."""
