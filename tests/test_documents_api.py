@@ -310,7 +310,7 @@ def test_an_upload_for_which_there_is_no_room_says_so_and_leaves_nothing_behind(
     finally:
         subprocess.run(["umount", "-l", small], check=True)
 
-    assert (refused.status_code, refused.json()["title"]) == (503, "DiskFull")
+    assert (refused.status_code, refused.json()["title"]) == (507, "DiskFull")
     assert "no space is left" in refused.json()["detail"]
     assert job["state"] == "done"
 

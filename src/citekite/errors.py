@@ -226,6 +226,7 @@ STATUS: dict[type[BaseException], Status] = {
     SettingsError: Status(2, 400),
     SourceError: Status(3, 422),
     StoreError: Status(4, 503),
+    DiskFull: Status(4, 507),
     UnknownCollection: Status(4, 404),
     CollectionExists: Status(4, 409),
     EmbedderMismatch: Status(4, 409),

@@ -10,6 +10,7 @@ from citekite.errors import (
     AccessDenied,
     CitekiteError,
     CollectionExists,
+    DiskFull,
     EmbedderMismatch,
     EndpointError,
     EndpointUnavailable,
@@ -67,6 +68,7 @@ _DETAILS: dict[type[CitekiteError], str] = {
     ServerBusy: "all 128 places of the server are taken: ask again in a moment",
     EndpointUnavailable: "no connection to the model endpoint: check `base_url`, and that it is running",
     StoreError: "the database cannot be read or written",
+    DiskFull: "no space is left for uploads in /srv/docs.db.serve/uploads/citekite: free some, then upload again",
     StoreUnreachable: "the database did not answer within 5 s",
 }
 ANYWHERE = (InvalidRequest, KeyRequired, AccessDenied, WrongHost, TooLarge, RateLimited, ServerBusy, StoreError)

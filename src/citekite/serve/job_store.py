@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from citekite.errors import ServerError, UnknownJob
+from citekite.errors import DiskFull, ServerError, UnknownJob
 from citekite.render import problem_json
 from citekite.reports import Progress
 from citekite.serve.principal import Principal
@@ -122,6 +122,10 @@ class JobStore:
             try:
                 yield
             except sqlite3.Error as error:
+                if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                    raise DiskFull(
+                        f"no space is left for the jobs in {self._path}: free some, then ask again"
+                    ) from error
                 raise ServerError(f"the jobs in {self._path} cannot be read or written: {error}") from error
 
 

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from citekite.errors import CitekiteError, DocumentError, InternalError, ServerBusy, ServerError
+from citekite.errors import CitekiteError, DiskFull, DocumentError, InternalError, ServerBusy, ServerError
 from citekite.ports import Reporter
 from citekite.render import problem_json
 from citekite.reports import Progress, SyncReport
@@ -87,8 +87,8 @@ class Jobs:
         with self._lock:
             if self._closing or len(self._live) >= MOST_WAITING:
                 raise ServerBusy("the server takes no further job now: ask again in a moment")
-            self._live[job.id] = job
             self._store.save(job)
+            self._live[job.id] = job
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
                 self._thread.start()
@@ -208,8 +208,8 @@ class Jobs:
         if job.ended or "progress" not in values or time.monotonic() > self._saved + _SAVE_SECONDS:
             try:
                 self._store.save(job)
-            except ServerError:  # such as a full disk: the work goes on, and followers hear of it
-                logger.exception("the job %s cannot be written down", job.id)
+            except (ServerError, DiskFull) as error:  # the work goes on, and followers hear of it
+                logger.error("the job %s cannot be written down: %s", job.id, error)
             self._saved = time.monotonic()
         if job.ended:
             self._live.pop(job.id, None)

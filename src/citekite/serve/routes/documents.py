@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse
 from starlette.datastructures import FormData, UploadFile
 
-from citekite.errors import SettingsError, SourceError, UnknownCollection, UnknownDocument
+from citekite.errors import DiskFull, SettingsError, SourceError, UnknownCollection, UnknownDocument
 from citekite.home import uploads_of
 from citekite.ingest.sniff import media_type
 from citekite.ingest.uploads import parse_upload, upload_path, upload_source
@@ -26,7 +26,9 @@ from citekite.serve.uploads import receive
 from citekite.serve.writing import SyncRequest, start_sample, start_sync, start_upload
 from citekite.settings import COLLECTION_NAME
 
-router = APIRouter(tags=["documents"], responses=problems(*ANYWHERE, UnknownCollection, UnknownDocument, SourceError))
+router = APIRouter(
+    tags=["documents"], responses=problems(*ANYWHERE, UnknownCollection, UnknownDocument, SourceError, DiskFull)
+)
 
 Offset = Annotated[int, Query(ge=0, le=10**9)]
 Limit = Annotated[int, Query(ge=1, le=1000)]

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
-from citekite.errors import ServerError, SourceError, UnknownJob
+from citekite.errors import DiskFull, ServerError, SourceError, UnknownJob
 from citekite.serve.asking import Caller, TheService
 from citekite.serve.examples import ANYWHERE, DONE, JOB, problems, reply
 from citekite.serve.job_store import Job, job_json
@@ -20,7 +20,7 @@ from citekite.serve.service import Service
 from citekite.serve.sse import sse
 from citekite.serve.writing import SyncRequest, start_sync
 
-router = APIRouter(tags=["jobs"], responses=problems(*ANYWHERE, UnknownJob, SourceError, ServerError))
+router = APIRouter(tags=["jobs"], responses=problems(*ANYWHERE, UnknownJob, SourceError, ServerError, DiskFull))
 
 _EVENTS = sse("Progress", JOB["progress"]) + sse("Finished", {"job": DONE})
 
