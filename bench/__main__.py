@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 
-from bench import abstention, claims, context, evaluation, extractive, fusion, quality, scale, serving, speed, start
+from bench import (
+    abstention,
+    claims,
+    context,
+    evaluation,
+    extractive,
+    fusion,
+    kills,
+    quality,
+    scale,
+    serving,
+    soak,
+    speed,
+    start,
+)
 from bench.report import MissingData
 
-BENCHMARKS = {
+BENCHMARKS: dict[str, Callable[..., None]] = {
     "speed": speed.main,
     "start": start.main,
     "quality": quality.main,
@@ -20,19 +35,24 @@ BENCHMARKS = {
     "claims": claims.main,
     "scale": scale.main,
     "serving": serving.main,
+    "kills": kills.main,
+    "soak": soak.main,
 }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure citekite against its targets.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)} (default: all)")
-    names = parser.parse_args().names or list(BENCHMARKS)
+    parser.add_argument("--minutes", type=float, default=2.0, help="how long `soak` takes (default: 2)")
+    arguments = parser.parse_args()
+    names = arguments.names or list(BENCHMARKS)
+    options = {"soak": {"minutes": arguments.minutes}}
     if unknown := set(names) - set(BENCHMARKS):
         parser.error(f"no benchmark {', '.join(sorted(unknown))!r}: there are {', '.join(BENCHMARKS)}")
     missing = False
     for name in names:
         try:
-            BENCHMARKS[name]()
+            BENCHMARKS[name](**options.get(name, {}))
         except MissingData as error:
             missing = True
             print(f"{name}: {error}", file=sys.stderr)

@@ -15,7 +15,7 @@ from typing import Any
 from bench.embedders import MINILM, STATIC, TITLES
 from bench.report import ROOT, load
 
-PAGES = tuple(ROOT / "docs" / name for name in ("quality.md", "serve.md", "milvus.md"))
+PAGES = tuple(ROOT / "docs" / name for name in ("quality.md", "serve.md", "milvus.md", "faults.md"))
 FIGURES = ROOT / "docs" / "figures"
 EMBEDDERS = (STATIC, MINILM)
 SET_TITLES = {
@@ -116,6 +116,17 @@ def filed_table(*names: str) -> str:
         rows = [[row["name"], row["measured"], row["target"]] for row in filed["rows"]]
         parts.append(f"*{filed['title']}*\n\n{_table(['', 'measured', 'target'], rows)}")
     return "\n\n".join(parts)
+
+
+def kills_table() -> str:
+    """What became of the jobs that were killed, a row a job."""
+    rows = []
+    for job in load("kills")["jobs"]:
+        stages = ", ".join(f"{stage} {count}" for stage, count in job["stages"].items())
+        again = f"{job['again']} (at most {job['in_flight']} in flight)"
+        rows.append([job["job"], str(job["kills"]), stages, str(job["different"]), again])
+    heads = ["", "kills", "killed in the stage", "unlike a clean run after the rerun", "most texts embedded again"]
+    return _table(heads, rows)
 
 
 def plot_fusion(path: Path) -> None:
@@ -232,6 +243,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "abstention": lambda: filed_table("abstention-test", "abstention-dev", "abstention-languages"),
     "claims": lambda: filed_table("claims"),
     "scale": lambda: filed_table("scale"),
+    "kills": kills_table,
+    "soak": lambda: filed_table("soak"),
     "serving": lambda: filed_table("serving-streams", "serving-searches"),
 }
 

@@ -269,7 +269,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve({})
 
     def do_POST(self) -> None:
-        self._serve(json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0)))))
+        length = int(self.headers.get("Content-Length", 0))
+        content = self.rfile.read(length)
+        if len(content) < length:
+            raise ConnectionResetError  # the client left before it had sent all
+        self._serve(json.loads(content))
 
     def _serve(self, body: dict[str, Any]) -> None:
         endpoint = self.server.endpoint
