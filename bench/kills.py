@@ -203,9 +203,15 @@ def perform(name: str, place: Place, stage: Any, operation: int, counted: Any, r
     mark("reported")
 
 
-def examine(place: Place, model: str, answer: Any) -> None:
-    """The process that looks at what is stored: every chunk with its vector, what is found, and what lies about."""
-    with place.knowledge_base(model) as kb:
+def examine(name: str, place: Place, again: bool, answer: Any) -> None:
+    """The process that runs the job again, where it is to be, and looks at what is stored then.
+
+    That is every chunk with its vector, what is found, and what lies about.
+    """
+    job = JOBS[name]
+    if again:
+        job.run(place)
+    with place.knowledge_base(job.model) as kb:
         collection = kb.collection()
         entries = {entry.chunk.id: entry for entry in collection.entries()}
         vectors = collection.vectors(list(entries))
@@ -223,8 +229,9 @@ def examine(place: Place, model: str, answer: Any) -> None:
             "collections": sorted(path.name for path in (place.uri / "collections").iterdir()),
             "indexes": sorted(path.name for path in (_index_of(place) / "default").iterdir()),
         }
+    del collection  # and with it the index
     shutil.rmtree(_index_of(place))
-    with place.knowledge_base(model) as kb:
+    with place.knowledge_base(job.model) as kb:
         anew = {f"{mode}: {question}": _hits(kb, question, mode) for question in QUESTIONS for mode in MODES}
     answer.send({"rows": rows, "indexed": indexed, "found": found, "found anew": anew, **left})
 
@@ -255,7 +262,7 @@ def _digest(*values: Any) -> str:
 class Trials:
     """The trials of one job, with what each starts from and what each must end with."""
 
-    def __init__(self, name: str, folder: Path, endpoint: Any) -> None:
+    def __init__(self, name: str, folder: Path, endpoint: Any, runs: int = 3) -> None:
         self._name = name
         self._job = JOBS[name]
         self._folder = folder
@@ -268,23 +275,20 @@ class Trials:
         self._reset()
         self._wait(self._process(self._job.prepare, self._place))
         shutil.copytree(self._place.folder, self._start)
-        runs = [self._undisturbed() for _ in range(3)]
-        self.seconds = statistics.median(seconds for seconds, _ in runs)
-        self.operations = min(operations for _, operations in runs)
-        self._clean = self._examined()
+        clean = [self._undisturbed() for _ in range(runs)]
+        self.seconds = statistics.median(seconds for seconds, _ in clean)
+        self.operations = min(operations for _, operations in clean)
+        self._clean = self._examined(again=False)
 
     def kill(self, kill: Kill) -> Trial:
         """Start the job, kill it, run it again, and compare."""
         self._reset()
         sent = len(self._endpoint.texts())
         stage = self._begin(kill)
-        before = Counter(self._endpoint.texts()[sent:])
-        if self._job.repeatable or stage != "reported":
-            self._wait(self._process(self._job.run, self._place))
-        texts = Counter(self._endpoint.texts()[sent:])
-        again = sum((texts - Counter(dict.fromkeys(texts, 1))).values())
-        assert before <= texts
-        return Trial(stage, again, difference(self._clean, self._examined()))
+        found = self._examined(again=self._job.repeatable or stage != "reported")
+        texts = Counter(text for text in self._endpoint.texts()[sent:] if text not in QUESTIONS)
+        again = sum(texts.values()) - len(texts)
+        return Trial(stage, again, difference(self._clean, found))
 
     def _begin(self, kill: Kill) -> str:
         """Let the job run until it is killed; returns the stage that it was in."""
@@ -310,9 +314,9 @@ class Trials:
         self._wait(process)
         return time.perf_counter() - started, counted.value
 
-    def _examined(self) -> dict[str, Any]:
+    def _examined(self, *, again: bool) -> dict[str, Any]:
         reader, writer = self._context.Pipe(duplex=False)
-        process = self._process(examine, self._place, self._job.model, writer)
+        process = self._process(examine, self._name, self._place, again, writer)
         writer.close()
         try:
             found: dict[str, Any] = reader.recv()

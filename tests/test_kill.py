@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from bench.kills import IN_FLIGHT, JOBS, Trials, embedding, kills
 
 from commands import command
 from forked import Forked, environment
@@ -69,12 +70,11 @@ def wait_until(condition: Callable[[], bool], process: Forked) -> None:
         time.sleep(0.002)
 
 
-@pytest.mark.parametrize("requests", [1, 9])
-def test_kill_while_embedding(tmp_path: Path, folder: Path, endpoint: ScriptedEndpoint, requests: int) -> None:
+def test_kill_while_embedding(tmp_path: Path, folder: Path, endpoint: ScriptedEndpoint) -> None:
     """The collection ends equal to a clean run's, and only texts in flight at the kill are sent twice."""
     uri = tmp_path / "killed.db"
     process = start(uri, folder, **options(endpoint))
-    wait_until(lambda: len(endpoint.requests("/embeddings")) >= requests, process)
+    wait_until(lambda: len(endpoint.requests("/embeddings")) >= 9, process)
     process.kill()
     process.communicate()
     sent = len(endpoint.texts())
@@ -94,8 +94,7 @@ def clean_rows(tmp_path: Path, folder: Path, endpoint: ScriptedEndpoint) -> obje
     return rows(tmp_path / "clean.db")
 
 
-@pytest.mark.parametrize("share", [0.1, 0.7])
-def test_kill_at_any_time_of_a_writing_sync(tmp_path: Path, share: float) -> None:
+def test_kill_in_the_middle_of_a_writing_sync(tmp_path: Path) -> None:
     """Without an endpoint the time goes into writing; the next run repairs what the kill left, also the index."""
     folder = write(tmp_path / "docs", {f"{n}.md": _book(n) for n in range(25)})
     uri, clean = tmp_path / "killed.db", tmp_path / "clean.db"
@@ -103,7 +102,7 @@ def test_kill_at_any_time_of_a_writing_sync(tmp_path: Path, share: float) -> Non
         seconds = kb.sync(folder).seconds
     process = start(uri, folder, embedder="static")
     wait_until(uri.exists, process)
-    time.sleep(share * seconds)
+    time.sleep(0.6 * seconds)
     process.kill()
     process.communicate()
     with knowledge_base(uri) as killed, knowledge_base(clean) as undisturbed:
@@ -115,6 +114,17 @@ def test_kill_at_any_time_of_a_writing_sync(tmp_path: Path, share: float) -> Non
             )
             assert found == expected, mode
     assert rows(uri) == rows(clean)
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_kill_of_every_job(tmp_path: Path, name: str) -> None:
+    """What `python -m bench kills` does 75 times for each job."""
+    with embedding() as endpoint:
+        trials = Trials(name, tmp_path, endpoint, runs=1)
+        for kill in kills(trials, seed=1, by_time=1, by_operation=2):
+            trial = trials.kill(kill)
+            assert trial.difference == "", (kill, trial)
+            assert trial.again <= IN_FLIGHT, (kill, trial)
 
 
 def test_kill_between_making_the_collection_and_naming_it(tmp_path: Path, folder: Path) -> None:
@@ -179,25 +189,6 @@ def test_kill_after_the_name_has_moved_to_the_reindexed_collection(
         assert [path.name for path in (uri / "collections").iterdir()] == ["citekite__2"]
         kb.reindex()
         assert len(endpoint.texts()) == 2 * sent, "asked for again, it is done again"
-
-
-def test_kill_while_deleting_what_is_stale(tmp_path: Path, folder: Path, endpoint: ScriptedEndpoint) -> None:
-    """A sync that was killed before it deleted leaves old rows beside new ones; the next one deletes them."""
-    endpoint.latency = 0
-    uri = tmp_path / "killed.db"
-    with knowledge_base(uri, **options(endpoint)) as kb:
-        kb.sync(folder)
-    for path in folder.iterdir():
-        path.write_text(path.read_text().replace("Nest number", "Eyrie number"))
-    endpoint.latency = 0.05
-    before = len(endpoint.requests("/embeddings"))
-    process = start(uri, folder, **options(endpoint))
-    wait_until(lambda: len(endpoint.requests("/embeddings")) >= before + 4, process)
-    process.kill()
-    process.communicate()
-    with knowledge_base(uri, **options(endpoint)) as kb:
-        kb.sync(folder)
-    assert rows(uri) == clean_rows(tmp_path, folder, endpoint)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
