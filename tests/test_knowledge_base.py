@@ -196,6 +196,13 @@ def test_server_and_embedded_database_hold_the_same(server: str, folder: Path, t
     assert rows(server, "same") == rows(tmp_path / "same.db")
 
 
+def test_sync_makes_the_milvus_database_that_is_named(server: str, folder: Path) -> None:
+    with knowledge_base(server, database="library") as kb:
+        assert kb.collections() == []
+        assert kb.sync(folder).new == 3
+        assert kb.collections() == ["citekite"]
+
+
 def test_server_searches_with_its_bm25_function(server: str, folder: Path) -> None:
     from pymilvus import MilvusClient
 

@@ -78,8 +78,8 @@ class MilvusStore:
         return self._load(name, physical)
 
     def find(self, name: str) -> Collection | None:
-        """The collection of that name, or None where there is none yet."""
-        if not self.exists() or (physical := self._resolve(name)) is None:
+        """The collection of that name, or None where there is none yet, or not even the Milvus database."""
+        if not self._present() or (physical := self._resolve(name)) is None:
             return None
         return self._load(name, physical)
 
@@ -94,9 +94,7 @@ class MilvusStore:
 
     def names(self) -> list[str]:
         """The names of the collections that citekite made, sorted."""
-        if not self.exists():
-            return []
-        return sorted({found["name"] for found in map(_GENERATION.fullmatch, self._physical_names()) if found})
+        return sorted({found["name"] for found in map(_GENERATION.fullmatch, self._present()) if found})
 
     def generation(self, name: str) -> int:
         """The number of the generation that the name stands for."""
@@ -108,7 +106,7 @@ class MilvusStore:
     def find_generation(self, name: str, number: int) -> Collection | None:
         """That generation of a collection, or None: what an unfinished reindex left is found here."""
         physical = f"{name}__{number}"
-        return self._load(name, physical) if physical in self._physical_names() else None
+        return self._load(name, physical) if physical in self._present() else None
 
     def create_generation(self, name: str, number: int, record: CollectionRecord) -> Collection:
         """A new empty generation, not yet under the collection's name."""
@@ -175,9 +173,7 @@ class MilvusStore:
         with self._lock:
             client, self._client = self._client, None
             if client is not None:
-                client.close()
-                if self._path is not None:
-                    embedded.release(self._path, self._session)
+                self._release(client)
 
     def abandon(self) -> None:
         """Let go without the flush that closing makes; only after a full disk (see `embedded.abandon`)."""
@@ -233,8 +229,17 @@ class MilvusStore:
                 sync_segments()
                 with embedded.frugal():
                     client.list_collections()  # which reads them all
-            self._use_database(client, create=create)
+            try:
+                self._use_database(client, create=create)
+            except BaseException:
+                self._release(client)
+                raise
         return client
+
+    def _release(self, client: Any) -> None:
+        client.close()
+        if self._path is not None:
+            embedded.release(self._path, self._session)
 
     def _use_database(self, client: Any, *, create: bool) -> None:
         if self._database == "default":
@@ -248,6 +253,13 @@ class MilvusStore:
                 )
             client.create_database(self._database)
         client.use_database(self._database)
+
+    def _present(self) -> list[str]:
+        """As `_physical_names`; none where there is no database yet, or not that one of the server's."""
+        try:
+            return self._physical_names() if self.exists() else []
+        except UnknownCollection:
+            return []
 
     def _physical_names(self) -> list[str]:
         with translated("listing collections", self.uri):
