@@ -69,6 +69,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "models",
             "retrieve",
             "store",
+            "transfer",
         ),
     ),
     ("facade", ("knowledge_base", "remote")),

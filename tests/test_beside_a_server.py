@@ -145,7 +145,11 @@ def test_the_address_is_for_the_owner_alone_and_its_token_is_never_shown(
     assert left["token"] not in "".join(citekite(synced, "doctor", "--json").stdout)
 
 
-@pytest.mark.parametrize("arguments", [["reindex"], ["sync", "docs", "--dry-run"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [["reindex"], ["sync", "docs", "--dry-run"], ["export", "x.parquet"]],
+    ids=" ".join,
+)
 def test_a_command_that_no_server_does_names_the_holder_and_what_to_do(
     arguments: list[str], synced: Path, server: tuple[Forked, str]
 ) -> None:

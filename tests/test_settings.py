@@ -16,7 +16,7 @@ from citekite.errors import SettingsError
 from citekite.providers import PROVIDERS
 from citekite.settings import SEPARATORS, Loaded, Settings, load_settings
 
-SECRETS = ("token", "api_key", "embedding_api_key", "rerank_api_key", "key")
+SECRETS = ("token", "source_token", "api_key", "embedding_api_key", "rerank_api_key", "key")
 
 words = st.text(st.characters(exclude_categories=("C",), exclude_characters=os.pathsep), min_size=1, max_size=20)
 names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,30}", fullmatch=True)
@@ -29,6 +29,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "database": names,
     "collection": names,
     "consistency": st.sampled_from(["Strong", "Session", "Bounded", "Eventually"]),
+    "source_token": words,
+    "source_database": names,
     "include": st.lists(words, min_size=1, max_size=3),
     "exclude": st.lists(words, min_size=1, max_size=3),
     "text_column": words,

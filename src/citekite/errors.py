@@ -3,7 +3,8 @@
     CitekiteError
     ├── SettingsError           a setting or an argument that cannot be used
     ├── SourceError             a source that cannot be read
-    │   └── DocumentError       one file of it: reported by name, the rest goes on
+    │   ├── DocumentError       one file of it: reported by name, the rest goes on
+    │   └── ArchiveError        an export or a backup that is damaged, or none
     ├── StoreError              Milvus, or the database file
     │   ├── DatabaseLocked      another process has the embedded database open
     │   ├── DatabaseReadOnly    its folder cannot be written
@@ -64,6 +65,10 @@ class SourceError(CitekiteError):
 
 class DocumentError(SourceError):
     """One file or row that cannot be loaded; a sync reports it and goes on."""
+
+
+class ArchiveError(SourceError):
+    """An exported collection or a backup that cannot be taken: it is damaged, of a later version, or not one."""
 
 
 class StoreError(CitekiteError):

@@ -104,3 +104,34 @@ class Progress:
     done: int
     total: int | None
     unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class TransferReport:
+    """What a copy or an import did: `sent` of the `chunks` were written now, `kept` by an earlier run.
+
+    `removed` counts chunks of that run which the origin has no longer. `compared` chunks were read back and equal to
+    the last bit of their vectors; `recall` is the share (0 to 1) of what searches find at the origin that they find in
+    the copy too.
+    """
+
+    uri: str
+    collection: str
+    chunks: int
+    sent: int
+    kept: int
+    removed: int
+    compared: int
+    recall: float
+    has_lexical: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    """A file that was written: how many chunks or files are in it, and its size in bytes."""
+
+    path: str
+    content: int
+    size: int
+    seconds: float

@@ -51,6 +51,8 @@ class Settings(BaseModel):
     database: str = Field("default", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")
     collection: str = Field("citekite", pattern=COLLECTION_NAME)
     consistency: Consistency = "Session"
+    source_token: SecretStr | None = None
+    source_database: str = Field("default", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")
 
     # Load
     include: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ from citekite.cli.options import (
     LOAD,
     MCP,
     OPTIONS,
+    ORIGIN,
     PRICE,
     RETRIEVE,
     SERVE,
@@ -65,7 +66,21 @@ def status(arguments: dict[str, Any], as_json: AsJson = False) -> None:
 
 
 @takes_settings(
-    *LOAD, *RETRIEVE, *ANSWER, *DEEP, *EMBED, *BATCH, *CONTEXT, *CHAT, *PRICE, *ENDPOINT, *STORE, *SERVE, *MCP, *SERVER
+    *LOAD,
+    *RETRIEVE,
+    *ANSWER,
+    *DEEP,
+    *EMBED,
+    *BATCH,
+    *CONTEXT,
+    *CHAT,
+    *PRICE,
+    *ENDPOINT,
+    *STORE,
+    *ORIGIN,
+    *SERVE,
+    *MCP,
+    *SERVER,
 )
 def config(arguments: dict[str, Any], as_json: AsJson = False) -> None:
     """Show each setting, its effective value and where it came from; secrets are masked."""

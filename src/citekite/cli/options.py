@@ -21,6 +21,8 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "database": (str, "Name of the Milvus database."),
     "collection": (str, "Name of the collection."),
     "consistency": (str, "Consistency level: Strong, Session, Bounded or Eventually."),
+    "source_token": (str, "Token of the server that `citekite copy` reads; better set in the environment."),
+    "source_database": (str, "Name of the Milvus database that `citekite copy` reads."),
     "include": (list[str], "Take only files that match this glob (repeatable)."),
     "exclude": (list[str], "Leave out files that match this glob (repeatable)."),
     "text_column": (str, "Column or key with the text of a CSV or JSONL row."),
@@ -91,6 +93,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
 }
 
 STORE = ("uri", "token", "database", "collection", "consistency")
+ORIGIN = ("source_token", "source_database")
 LOAD = (
     "include",
     "exclude",
@@ -146,7 +149,7 @@ SERVER = ("server", "key")
 
 _SHORT = {"k": ("-k",)}
 _PANELS = {
-    **dict.fromkeys(STORE, "Store"),
+    **dict.fromkeys((*STORE, *ORIGIN), "Store"),
     **dict.fromkeys(LOAD, "Load and split"),
     **dict.fromkeys(ENDPOINT, "Model endpoint"),
     **dict.fromkeys((*CHAT, *PRICE), "Chat model"),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from citekite.knowledge_base import KnowledgeBase
     from citekite.remote import RemoteKnowledgeBase
     from citekite.settings import Loaded, Settings
+    from citekite.store.milvus import MilvusStore
 
 # What a request can carry, and what the client itself goes by; a server has all other settings of its own.
 CARRIED = {"collection", "k", "mode", "include", "exclude", "timeout", "retry_seconds", "server", "key", "mcp_sync"}
@@ -52,6 +53,18 @@ def open_directly(arguments: Mapping[str, Any], command: str) -> Iterator[Knowle
     require_no_server(settings, arguments, command)
     with KnowledgeBase(settings=settings) as kb:
         yield kb
+
+
+@contextmanager
+def open_store(arguments: Mapping[str, Any], command: str) -> Iterator[tuple[MilvusStore, Settings]]:
+    """The database of a command that works below the knowledge base, and the settings; else as `open_directly`."""
+    from citekite.settings import load_settings
+    from citekite.store.milvus import MilvusStore
+
+    settings = load_settings(arguments).settings
+    require_no_server(settings, arguments, command)
+    with MilvusStore.from_settings(settings) as store:
+        yield store, settings
 
 
 def require_no_server(settings: Settings, arguments: Mapping[str, Any], command: str) -> None:

@@ -224,7 +224,13 @@ class Collection:
     def entries(self) -> Iterator[Entry]:
         """Every chunk with the digest and size of its document, as they were stored."""
         for row in self.scan("", (*self._fields, "digest", "chunks")):
-            yield Entry(schema.to_chunk(row), row["digest"], row["chunks"])
+            yield _to_entry(row)
+
+    def stored(self, ids: Sequence[str]) -> list[tuple[Entry, npt.NDArray[np.float32]]]:
+        """The chunks with these ids as they were stored, each with its vector, in that order; unknown ids left out."""
+        rows = self._rows.get(ids, (*self._fields, "digest", "chunks", schema.DENSE))
+        found = (rows[id] for id in ids if id in rows)
+        return [(_to_entry(row), np.asarray(row[schema.DENSE], dtype=np.float32)) for row in found]
 
     def scan(self, filter: str, fields: Sequence[str], *, asked: bool = False) -> Iterator[Row]:
         """The named fields (at least) of all rows that match; `asked` tells that the user wrote the filter."""
@@ -317,6 +323,10 @@ class Collection:
 
     def _ids(self, filter: str) -> list[str]:
         return [row["id"] for row in self.scan(filter, ("id",), asked=True)]
+
+
+def _to_entry(row: Row) -> Entry:
+    return Entry(schema.to_chunk(row), row["digest"], row["chunks"])
 
 
 def _starts_with(prefix: str, field: str = "source") -> str:

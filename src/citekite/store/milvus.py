@@ -88,8 +88,7 @@ class MilvusStore:
         self._connected(create=True)
         self._drop_others(name, "")
         collection = self.create_generation(name, 1, record)
-        with translated("naming the collection", self.uri):
-            self._connected().create_alias(f"{name}__1", name)
+        self.swap(name, 1)
         return collection
 
     def names(self) -> list[str]:
@@ -129,8 +128,13 @@ class MilvusStore:
         return self._load(name, physical)
 
     def swap(self, name: str, number: int) -> None:
-        """Let the name stand for that generation, and drop all others, also those that a killed run left."""
+        """Let the name, new or in use, stand for that generation; drop all others, also those of killed runs."""
         chosen = f"{name}__{number}"
+        if self._resolve(name) is None:
+            with translated("naming the collection", self.uri):
+                self._connected().create_alias(chosen, name)
+            self._drop_others(name, chosen)
+            return
         self._mark_swap(chosen, "unfinished")
         with translated("swapping the collection", self.uri):
             self._connected().alter_alias(chosen, name)

@@ -1,0 +1,126 @@
+"""Commands that move collections: copy, export, import."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from citekite.cli.options import ORIGIN, STORE, takes_settings
+from citekite.cli.progress import reporting
+from citekite.cli.show import counted
+from citekite.cli.target import open_store
+from citekite.wellformed import printable
+
+if TYPE_CHECKING:
+    from citekite.reports import FileReport, TransferReport
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace a collection of that name; it serves until then.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+ToFile = Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.", show_default=False)]
+
+TARGET = ("token", "database", "collection", "consistency")
+
+
+@takes_settings(*TARGET, *ORIGIN)
+def copy(
+    arguments: dict[str, Any],
+    source: Annotated[str, typer.Argument(metavar="SOURCE_URI", help="Where the collection is: a .db path or a URI.")],
+    destination: Annotated[
+        str, typer.Argument(metavar="DESTINATION_URI", help="Where it goes; --token and --database are for it.")
+    ],
+    to_collection: Annotated[
+        str | None, typer.Option("--to-collection", help="Name of the copy; by default that of the collection.")
+    ] = None,
+    replace: Replace = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a collection to another database with its vectors: nothing is embedded; a killed copy is continued."""
+    from citekite.settings import load_settings
+    from citekite.transfer.copying import copy_collection
+
+    settings = load_settings({**arguments, "uri": destination}).settings
+    with reporting(quiet=quiet) as report, _continued():
+        done = copy_collection(settings, source, to_collection or settings.collection, replacing=replace, report=report)
+    _show(done, "copied", as_json=as_json)
+
+
+@takes_settings(*STORE)
+def export(
+    arguments: dict[str, Any], file: ToFile, force: Force = False, quiet: Quiet = False, as_json: AsJson = False
+) -> None:
+    """Write a collection with its vectors to a Parquet file."""
+    from citekite.transfer.origin import open_origin
+    from citekite.transfer.parquet import export as write
+
+    with open_store(arguments, "export") as (store, settings), reporting(quiet=quiet) as report:
+        origin = open_origin(store, settings.collection)
+        done = write(origin, settings.collection, file, replacing=force, report=report)
+    _show_file(done, f"exported {counted(done.content, 'chunk')}", as_json=as_json)
+
+
+@takes_settings(*STORE)
+def import_(
+    arguments: dict[str, Any],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `citekite export` wrote.")],
+    replace: Replace = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a collection from an exported file: every row is checked, nothing is embedded."""
+    from citekite.transfer.fill import fill
+    from citekite.transfer.parquet_origin import ParquetOrigin
+
+    origin = ParquetOrigin(file)
+    with open_store(arguments, "import") as (store, settings), reporting(quiet=quiet) as report, _continued():
+        done = fill(origin, store, settings.collection, replacing=replace, report=report)
+    _show(done, "imported", as_json=as_json)
+
+
+@contextmanager
+def _continued() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("Stopped. What was sent is stored; the same command goes on from here.", file=sys.stderr)
+        raise
+
+
+def _show(done: TransferReport, verb: str, *, as_json: bool) -> None:
+    if as_json:
+        _show_json(done)
+        return
+    kept = f", {done.kept:,} were there already" if done.kept else ""
+    kept += f", {done.removed:,} that are gone deleted" if done.removed else ""
+    print(
+        f"{verb} {counted(done.chunks, 'chunk')} to collection {done.collection!r} at {done.uri}: {done.sent:,} sent"
+        f"{kept}, in {done.seconds:.1f} s"
+    )
+    print(
+        f"checked: {counted(done.chunks, 'chunk')} on both sides, {done.compared:,} compared and equal, "
+        f"searches agree to {done.recall:.1%}"
+    )
+    if not done.has_lexical:
+        print("The server has no full text search (Milvus 2.5 or newer): search it with --mode dense.", file=sys.stderr)
+
+
+def _show_file(done: FileReport, what: str, *, as_json: bool) -> None:
+    if as_json:
+        _show_json(done)
+    else:
+        size = f"{done.size / 1e6:,.1f} MB" if done.size >= 1e6 else f"{done.size / 1e3:,.1f} kB"
+        print(printable(f"{what} to {done.path}, {size} in {done.seconds:.1f} s"))
+
+
+def _show_json(done: Any) -> None:
+    from dataclasses import asdict
+
+    print(json.dumps(asdict(done), ensure_ascii=False, indent=2))

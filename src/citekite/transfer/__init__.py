@@ -1,0 +1,1 @@
+"""Moving collections between databases and files with their vectors."""
