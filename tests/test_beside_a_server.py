@@ -22,6 +22,8 @@ from mcp import Client, StdioServerParameters
 from typer.testing import CliRunner
 
 from citekite.cli.app import app
+from citekite.settings import Settings
+from citekite.transfer.backup import restore
 from commands import citekite, command, write_docs
 from forked import OURS, Forked, environment
 from scripted_endpoint import ScriptedEndpoint
@@ -159,6 +161,17 @@ def test_a_command_that_no_server_does_names_the_holder_and_what_to_do(
     assert (run.returncode, run.stdout) == (4, "")
     assert f"citekite.db is open in citekite serve (process {process.pid}, {address(line)})" in run.stderr
     assert f"stop it (kill {process.pid}), run the command, and start `citekite serve` again" in run.stderr
+
+
+def test_a_backup_goes_through_the_server(synced: Path, server: tuple[Forked, str], tmp_path: Path) -> None:
+    run = citekite(synced, "backup", str(tmp_path / "b.tar.gz"), "--quiet")
+
+    assert run.returncode == 0, run.stderr
+    assert run.stderr.endswith(f"has ./citekite.db open: going through {address(server[1])}\n")
+    restored = Settings(uri=str(tmp_path / "back.db"), embedder="static")
+    restore(tmp_path / "b.tar.gz", restored, replacing=False, report=lambda progress: None)
+    with knowledge_base(tmp_path / "back.db") as kb:
+        assert kb.count() == 4
 
 
 def test_mcp_over_stdio_goes_through_the_server(synced: Path, server: tuple[Forked, str]) -> None:

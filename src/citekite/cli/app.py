@@ -45,8 +45,8 @@ for command in (sync.sync, ask.ask, ask.search, ask.chat):
     app.command()(command)
 for command in (inspect.documents, inspect.status, sync.remove, sync.reindex):
     app.command(rich_help_panel="Collection")(command)
-for command in (moving.copy, moving.export, moving.import_):
-    app.command(command.__name__.rstrip("_"), rich_help_panel="Move")(command)
+for command in (moving.copy, moving.export, moving.import_, moving.backup, moving.restore):
+    app.command(command.__name__.rstrip("_"), rich_help_panel="Move and keep")(command)
 for command in (serve.serve, mcp.mcp):
     app.command(rich_help_panel="Serve")(command)
 app.add_typer(keys_app, name="keys", rich_help_panel="Serve")

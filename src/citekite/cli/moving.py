@@ -1,9 +1,10 @@
-"""Commands that move collections: copy, export, import."""
+"""Commands that move collections and keep databases: copy, export, import, backup, restore."""
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,13 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from citekite.cli.options import ORIGIN, STORE, takes_settings
+from citekite.cli.options import ORIGIN, SERVER, STORE, takes_settings
 from citekite.cli.progress import reporting
 from citekite.cli.show import counted
-from citekite.cli.target import open_store
+from citekite.cli.target import open_knowledge_base, open_store, require_no_server
+from citekite.errors import ServerBusy
 from citekite.wellformed import printable
 
 if TYPE_CHECKING:
+    from citekite.remote import RemoteKnowledgeBase
     from citekite.reports import FileReport, TransferReport
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
@@ -27,6 +30,7 @@ Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 ToFile = Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.", show_default=False)]
 
 TARGET = ("token", "database", "collection", "consistency")
+HOME = ("uri", "data_dir")
 
 
 @takes_settings(*TARGET, *ORIGIN)
@@ -83,6 +87,56 @@ def import_(
     with open_store(arguments, "import") as (store, settings), reporting(quiet=quiet) as report, _continued():
         done = fill(origin, store, settings.collection, replacing=replace, report=report)
     _show(done, "imported", as_json=as_json)
+
+
+@takes_settings(*HOME, *SERVER)
+def backup(
+    arguments: dict[str, Any], file: ToFile, force: Force = False, quiet: Quiet = False, as_json: AsJson = False
+) -> None:
+    """Write an embedded database, keys, uploads and reports to a .tar.gz file; also while a server has it open."""
+    from citekite.remote import RemoteKnowledgeBase
+    from citekite.transfer.backup import blocks, write_backup
+
+    with open_knowledge_base(arguments) as kb, reporting(quiet=quiet) as report:
+        pieces = _when_idle(kb) if isinstance(kb, RemoteKnowledgeBase) else blocks(kb.settings)
+        done = write_backup(pieces, file, replacing=force, report=report)
+    _show_file(done, f"backed up {counted(done.content, 'file')}", as_json=as_json)
+
+
+@takes_settings(*HOME)
+def restore(
+    arguments: dict[str, Any],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `citekite backup` wrote.")],
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Put a backup in place; every file in it is checked before anything is replaced."""
+    from citekite.settings import load_settings
+    from citekite.store.milvus import MilvusStore
+    from citekite.transfer.backup import restore as put
+
+    settings = load_settings(arguments).settings
+    require_no_server(settings, arguments, "restore")
+    with reporting(quiet=quiet) as report:
+        facts = put(file, settings, replacing=force, report=report)
+    with MilvusStore.from_settings(settings) as store:
+        names = store.names()
+    print(printable(f"restored {settings.uri} as of {facts['created']}: {', '.join(names) or 'no collection'}"))
+
+
+def _when_idle(kb: RemoteKnowledgeBase) -> Iterator[bytes]:
+    """The pieces of a server's backup, as soon as no sync is at work there."""
+    told = False
+    while True:
+        try:
+            yield from kb.backup()
+        except ServerBusy as busy:  # which comes before the first piece
+            if not told:
+                print("The server is busy, with a sync or too many requests: waiting; Ctrl-C ends it.", file=sys.stderr)
+            told = True
+            time.sleep(busy.retry_after)
+        else:
+            return
 
 
 @contextmanager

@@ -89,6 +89,23 @@ class ServerClient:
         finally:
             response.close()
 
+    def download(self, path: str) -> Iterator[bytes]:
+        """The bytes of the reply to a request, as they come; closing the iterator closes the connection.
+
+        A server that is busy is not asked again.
+        """
+        import httpx2
+
+        response = self._open("POST", path, retry_seconds=0)
+        try:
+            for piece in response.iter_bytes():
+                check()
+                yield piece
+        except httpx2.RequestError as error:
+            raise self._broken(error) from None
+        finally:
+            response.close()
+
     def close(self) -> None:
         """Close the connections; the client cannot be used again."""
         self._http.close()
@@ -118,7 +135,7 @@ class ServerClient:
         finally:
             response.close()
 
-    def _open(self, method: str, path: str, **request: Any) -> httpx2.Response:
+    def _open(self, method: str, path: str, *, retry_seconds: float | None = None, **request: Any) -> httpx2.Response:
         """The response to a request, with its body still to come; asked again while the server is busy."""
 
         def attempt() -> httpx2.Response:
@@ -146,7 +163,7 @@ class ServerClient:
                 raise Transient(problem, advice, retry_after=problem.retry_after)
             raise problem
 
-        return call_with_retries(attempt, self._retry_seconds)
+        return call_with_retries(attempt, self._retry_seconds if retry_seconds is None else retry_seconds)
 
     def _problem(self, response: httpx2.Response) -> CitekiteError:
         """The error that a reply stands for, also one that some other server sent."""

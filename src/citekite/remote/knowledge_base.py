@@ -213,6 +213,13 @@ class RemoteKnowledgeBase:
             raise StoreError(f"nothing of {max(roots, key=len)!r} is stored: `citekite documents` lists what is")
         return sum(self._client.delete(f"documents/{quote(id, safe='')}", _chunks, **self._where()) for id in found)
 
+    def backup(self) -> Iterator[bytes]:
+        """A backup of the server's whole database, as a gzipped tar archive that comes in pieces; for admins.
+
+        Raises `ServerBusy` while a sync is at work on the server, or all its places are taken: ask again.
+        """
+        return self._client.download("backup")
+
     def close(self) -> None:
         """Close the connections to the server."""
         self._client.close()

@@ -19,7 +19,7 @@ from citekite.serve.metrics import CountRequests
 from citekite.serve.openai_api import routes as openai_routes
 from citekite.serve.openai_api.errors import OpenAIErrors
 from citekite.serve.problems import add_problem_handlers
-from citekite.serve.routes import ask, collections, documents, health, jobs, library, map, reports
+from citekite.serve.routes import ask, backup, collections, documents, health, jobs, library, map, reports
 from citekite.serve.service import Service
 from citekite.settings import Settings
 
@@ -59,7 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.service = service
     add_problem_handlers(app)
-    for module in (ask, library, documents, jobs, collections, reports, map):
+    for module in (ask, library, documents, jobs, collections, reports, map, backup):
         app.include_router(
             module.router, prefix="/api/v1", responses=problems(*ANYWHERE), dependencies=[Security(BEARER)]
         )

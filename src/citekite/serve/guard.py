@@ -40,6 +40,7 @@ ACTIONS = {
     ("POST", "jobs"): "sync",
     ("POST", "collections"): "create collection",
     ("DELETE", "collections"): "delete collection",
+    ("POST", "backup"): "backup",
 }
 
 

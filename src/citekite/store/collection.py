@@ -20,6 +20,7 @@ from citekite.retrieve.filter import quote
 from citekite.retrieve.lexical import analyse
 from citekite.store import schema
 from citekite.store.faults import translated
+from citekite.store.gate import changing
 from citekite.store.lease import PROPERTY as LEASE
 from citekite.store.record import PROPERTY, CollectionRecord
 from citekite.store.rows import ACCESS, Row, Rows, Scored, from_field
@@ -248,15 +249,16 @@ class Collection:
         if self._restricted:
             raise AccessDenied("what some groups see of a collection cannot be written: use the whole collection")
         writer = Writer(self, self._client, self._uri, self._physical, self._index, as_of)
-        try:
-            yield writer
-        except StoreError:
-            writer.give_up()
-            raise
-        except BaseException:
+        with changing(self._uri):
+            try:
+                yield writer
+            except StoreError:
+                writer.give_up()
+                raise
+            except BaseException:
+                writer.finish()
+                raise
             writer.finish()
-            raise
-        writer.finish()
 
     def save_record(self, record: CollectionRecord) -> None:
         """Replace what the collection says about itself."""

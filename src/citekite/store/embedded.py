@@ -92,8 +92,9 @@ def _locked(path: Path, holder: str) -> str:
             "wait for it or stop it, or use a Milvus server (--uri http://host:19530)"
         )
     return (
-        f"{path} is open in {server}. {one}: search, ask, chat, sync, documents, status, remove and mcp go through "
-        f"that server; for anything else stop it (kill {server.pid}), run the command, and start `citekite serve` again"
+        f"{path} is open in {server}. {one}: search, ask, chat, sync, documents, status, remove, backup and mcp go "
+        f"through that server; for anything else stop it (kill {server.pid}), run the command, and start "
+        "`citekite serve` again"
     )
 
 
@@ -104,9 +105,8 @@ def _read_only_mount(path: Path) -> bool:
 def lock_holder(path: Path) -> str | None:
     """Who holds the database's lock ("process 123"), or None when it is free or held by this process."""
     lock = path / "LOCK"
-    with _guard:
-        if _holders[path]:
-            return None
+    if is_held(path):
+        return None
     try:
         descriptor = os.open(lock, os.O_RDWR)
     except OSError:
@@ -118,6 +118,27 @@ def lock_holder(path: Path) -> str | None:
     finally:
         os.close(descriptor)
     return None
+
+
+@contextmanager
+def kept_away(path: Path) -> Iterator[None]:
+    """No other process can open the database inside, and this one cannot open or close it.
+
+    Raises `DatabaseLocked` while another process has it open.
+    """
+    with opening(path):
+        if is_held(path):
+            yield
+            return
+        descriptor = os.open(path / "LOCK", os.O_RDWR | os.O_CREAT)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise DatabaseLocked(_locked(path, _process_of(os.fstat(descriptor).st_ino))) from None
+            yield
+        finally:
+            os.close(descriptor)
 
 
 def _process_of(inode: int) -> str:
@@ -148,6 +169,12 @@ def frugal() -> Iterator[None]:
     finally:
         pyarrow.set_memory_pool(before)
         system.release_unused()
+
+
+def is_held(path: Path) -> bool:
+    """Whether this process has the database open."""
+    with _guard:
+        return _holders[path] > 0
 
 
 def session(path: Path) -> int:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import shutil
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +24,7 @@ from citekite.store import embedded, schema
 from citekite.store.collection import Collection
 from citekite.store.durable import sync_segments, sync_tree
 from citekite.store.faults import quiet_milvus, translated
+from citekite.store.gate import changing
 from citekite.store.limits import BoundedClient
 from citekite.store.record import PROPERTY, CollectionRecord
 from citekite.store.search_index import shared_index
@@ -114,7 +116,7 @@ class MilvusStore:
         lexical = self._path is None and self._has_full_text()
         record = replace(record, lexical=lexical).renewed()
         self._clear_remains(name)  # Milvus Lite makes no collection where there is a folder of that name
-        with translated(f"creating collection {name!r}", self.uri):
+        with self._changing(f"creating collection {name!r}"):
             # The embedded database is searched by the matrix beside it: a graph would cost time and memory for nothing.
             dense_index = "FLAT" if self._path is not None else "AUTOINDEX"
             fields, indexes = schema.build(client, record.dimension, lexical=lexical, dense_index=dense_index)
@@ -131,12 +133,12 @@ class MilvusStore:
         """Let the name, new or in use, stand for that generation; drop all others, also those of killed runs."""
         chosen = f"{name}__{number}"
         if self._resolve(name) is None:
-            with translated("naming the collection", self.uri):
+            with self._changing("naming the collection"):
                 self._connected().create_alias(chosen, name)
             self._drop_others(name, chosen)
             return
         self._mark_swap(chosen, "unfinished")
-        with translated("swapping the collection", self.uri):
+        with self._changing("swapping the collection"):
             self._connected().alter_alias(chosen, name)
         if self._path is not None:
             sync_tree(self._path)  # else a power cut could bring the old name back, and not what it stood for
@@ -163,7 +165,7 @@ class MilvusStore:
         physical = self._resolve(name)
         if physical is None:
             raise UnknownCollection(self._unknown(name))
-        with translated(f"dropping collection {name!r}", self.uri):
+        with self._changing(f"dropping collection {name!r}"):
             self._connected().drop_alias(name)
         self._drop_physical(physical)
 
@@ -196,6 +198,12 @@ class MilvusStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @contextmanager
+    def _changing(self, action: str) -> Iterator[None]:
+        """Change inside which collections there are."""
+        with changing(self.uri), translated(action, self.uri):
+            yield
 
     def _connected(self, *, create: bool = False) -> Any:
         if self._client is None or self.was_abandoned:
@@ -314,7 +322,7 @@ class MilvusStore:
         return self._path.with_name(f"{self._path.name}.index") / self._database
 
     def _drop_physical(self, physical: str) -> None:
-        with translated("dropping a collection", self.uri):
+        with self._changing("dropping a collection"):
             self._connected().drop_collection(physical)
         if self._path is not None:
             shared_index(self._indexes() / physical).drop()
@@ -335,7 +343,7 @@ class MilvusStore:
                         shutil.rmtree(folder)
 
     def _mark_swap(self, physical: str, mark: str) -> None:
-        with translated("swapping the collection", self.uri):
+        with self._changing("swapping the collection"):
             self._connected().alter_collection_properties(physical, properties={_SWAP: mark})
 
     def _has_full_text(self) -> bool:

@@ -1,1 +1,1 @@
-"""Moving collections between databases and files with their vectors."""
+"""Moving collections between databases and files with their vectors, and keeping whole embedded databases."""

@@ -1,10 +1,11 @@
-"""Files that appear under their name when they are complete, and not before."""
+"""Files that appear under their name when they are complete, and folders to prepare them in."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,12 +45,45 @@ def placed(target: Path, *, replacing: bool) -> Iterator[Path]:
         os.close(descriptor)
 
 
+@contextmanager
+def workspace(folder: Path) -> Iterator[Path]:
+    """A folder that is made empty, for this process alone, and deleted at the end; also what a killed run left of it.
+
+    Raises `SettingsError` where it cannot be made, or another process is at work in it.
+    """
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise SettingsError(f"{folder} cannot be written: {error.strerror}") from None
+    try:
+        _claim(descriptor, folder)
+        _empty(folder)
+        try:
+            yield folder
+        except OSError as error:
+            raise_full(error, folder)
+            raise
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(descriptor)
+
+
 def raise_full(error: BaseException, place: Path) -> None:
     """Say of a disk that is full what is to be done; any other error is the caller's."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         raise DiskFull(
             f"no space is left for {place}: free some, or use another disk; nothing was left there"
         ) from error
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
 
 
 def _claim(descriptor: int, part: Path) -> None:
