@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
 import weakref
 from collections import Counter
@@ -134,13 +135,38 @@ def test_equal_texts_are_sent_once() -> None:
 
 
 def test_one_wave_of_requests_uses_the_whole_pool() -> None:
-    with ScriptedEndpoint(latency=0.1) as endpoint:
+    with ScriptedEndpoint(latency=0.3) as endpoint:
         results = list(embed_in_batches(embedder_of(endpoint, concurrency=8), map(str, range(80)), str))
         assert sizes(endpoint) == [10] * 8
         assert endpoint.most_at_once == 8
         for result in results:
             assert isinstance(result, Embedded)
             check_vectors(endpoint, result)
+
+
+def test_a_large_job_sends_each_batch_as_it_fills() -> None:
+    """Only the first window is waited for; after it a slow reader holds up one batch, not a window of them."""
+    embedder = Picky(concurrency=4, batch_size=2, limit=2, refused=frozenset())
+
+    def items() -> Iterator[str]:
+        for number in range(20):
+            if number == 8 + 2:
+                deadline = time.monotonic() + 10
+                while len(embedder.calls) < 5:
+                    assert time.monotonic() < deadline, "ten items are read, and the last two wait for more"
+                    time.sleep(0.005)
+            yield str(number)
+
+    results = list(embed_in_batches(embedder, items(), str, window=8))
+    assert sorted(int(item) for result in results for item in result.items) == list(range(20))
+    assert sorted(map(len, embedder.calls)) == [2] * 10
+
+
+def test_a_text_that_is_on_its_way_is_not_sent_again() -> None:
+    with ScriptedEndpoint(latency=0.3) as endpoint:
+        results = list(embed_in_batches(embedder_of(endpoint, concurrency=2), ["a", "b", "a", "b", "a"], str, window=2))
+        assert sorted(endpoint.texts()) == ["a", "b"]
+        assert Counter(item for result in results for item in result.items) == {"a": 3, "b": 2}
 
 
 def test_no_more_requests_at_once_than_the_pool_has() -> None:
@@ -217,6 +243,20 @@ def test_a_fault_beyond_the_budget_ends_the_run_after_the_rest() -> None:
         with pytest.raises(EndpointUnavailable, match="overloaded"):
             store(run, stored)
         assert len(stored) == 30
+
+
+def test_a_stop_is_noticed_while_an_endpoint_that_is_down_lets_nothing_return(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("citekite.embed.batching.PATIENCE_SECONDS", 0.1)
+    with ScriptedEndpoint(rates={503: 1.0}) as endpoint:
+        stopped = threading.Event()
+        threading.Timer(0.3, stopped.set).start()
+        run = embed_in_batches(
+            embedder_of(endpoint, retry_seconds=60), map(str, range(40)), str, stopped=stopped.is_set
+        )
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            list(run)
+        assert time.monotonic() - began < 20, "well within the retry budget"
 
 
 def test_scattered_faults_lose_nothing() -> None:

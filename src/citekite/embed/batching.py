@@ -1,11 +1,12 @@
-"""A stream of items into vectors: windows, equal texts once, batches that fit the endpoint, a bounded pool of requests.
+"""A stream of items into vectors: equal texts once, batches that fit the endpoint, a bounded pool of requests.
 
-items -> window (equal texts merged) -> batches -> up to `concurrency` requests -> results as they return
+items -> entries (equal texts merged) -> batches -> up to `concurrency` requests -> results as they return
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -27,8 +28,14 @@ REQUEST_TOKENS = 100_000
 # So many different texts refused one by one, and none accepted: it is not the texts.
 REFUSALS_BEFORE_GIVING_UP = 3
 
+# How many items are read before the first request, where a full wave of requests takes no more: a small job is then
+# known to be one; and the most, whatever a wave takes, because they are held in memory.
+WINDOW, LARGEST_WINDOW = 4096, 16_384
+
 # After Ctrl-C: how long to wait for the next request in flight, which is paid for.
 PATIENCE_SECONDS = 10.0
+# How often a stop is looked for while nothing returns.
+POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,32 +65,29 @@ def embed_in_batches(
     items: Iterable[T],
     text_of: Callable[[T], str],
     *,
-    window: int = 4096,
+    window: int | None = None,
     stopped: Callable[[], bool] = _never,
 ) -> Iterator[Embedded[T] | Refused[T]]:
     """Embed the items' texts and yield results as their requests return, in any order.
 
-    `items` is read lazily, a window ahead of the requests at most, so a stream of any length needs the memory of about
-    two windows. Equal texts of one window are sent once. A batch that the endpoint refuses is halved; a single text
-    that it refuses is yielded as `Refused`. On any other error, also one of `items` itself and Ctrl-C, nothing more is
-    sent, the results of what is in flight are yielded, and then the error is raised; `stopped()` turning true counts as
-    Ctrl-C.
+    `items` is read lazily: the first `window` of them (by default a full wave of requests) before anything is sent,
+    then as batches fill, and at most about a window ahead of the requests, so a stream of any length needs the memory
+    of about two windows. Equal texts that are not yet embedded are sent once. A batch that the endpoint refuses is
+    halved; a single text that it refuses is yielded as `Refused`. On any other error, also one of `items` itself and
+    Ctrl-C, nothing more is sent, the results of what is in flight are yielded, and then the error is raised;
+    `stopped()` turning true counts as Ctrl-C.
     """
-    run: _Run[T] = _Run(embedder, stopped)
-    unsent: list[T] = []
+    run: _Run[T] = _Run(embedder, text_of, window, stopped)
     try:
         for item in items:
-            unsent.append(item)
-            if len(unsent) == window:
-                run.add(unsent, text_of)
-                unsent = []
-                yield from run.results(until=run.all_sent)
+            run.add(item)
             yield from run.results(until=run.none_ready)
+            yield from run.results(until=run.has_room)
             if run.failure:
                 break
         else:
-            run.add(unsent, text_of)
-            yield from run.results(until=run.idle)
+            run.add_no_more()
+            yield from run.results(until=run.idle_or_interrupted)
     except GeneratorExit:
         raise
     except BaseException as error:  # noqa: BLE001 - raised below, after what is already paid for
@@ -105,10 +109,23 @@ class _Entry(Generic[T]):
 class _Run(Generic[T]):
     """The requests of one call: which wait, how many are in flight, and how large a batch the endpoint takes."""
 
-    def __init__(self, embedder: Embedder, stopped: Callable[[], bool]) -> None:
+    def __init__(
+        self, embedder: Embedder, text_of: Callable[[T], str], window: int | None, stopped: Callable[[], bool]
+    ) -> None:
         self.failure: BaseException | None = None
         self._embedder = embedder
+        self._text_of = text_of
         self._stopped = stopped
+        wave = embedder.concurrency * embedder.batch_size
+        self._window = window or min(max(WINDOW, wave), LARGEST_WINDOW)
+        self._in_threads = embedder.concurrency > 1
+        # Of a batch in a job of more than one window: as large as may be, where a window fills the pool with such.
+        self._size = min(embedder.batch_size, -(-self._window // embedder.concurrency))
+        # Entries that are not settled, and those of them that are in no batch yet.
+        self._by_text: dict[str, _Entry[T]] = {}
+        self._unsent: list[_Entry[T]] = []
+        self._read = 0
+        self._due = self._window
         self._waiting: deque[list[_Entry[T]]] = deque()
         self._in_flight = 0
         self._returned: SimpleQueue[tuple[list[_Entry[T]], Vectors | BaseException]] = SimpleQueue()
@@ -117,39 +134,60 @@ class _Run(Generic[T]):
         # By text, as long as none was accepted.
         self._early_refusals: dict[str, Refused[T]] = {}
 
-    def add(self, items: list[T], text_of: Callable[[T], str]) -> None:
-        """Queue a window of items as batches and send what the pool takes."""
-        if self.failure:
-            return
-        by_text: dict[str, list[T]] = {}
-        for item in items:
-            by_text.setdefault(text_of(item), []).append(item)
-        entries = [_Entry(text, estimate_tokens(text), same) for text, same in by_text.items()]
-        # One wave of requests that uses the whole pool beats few large ones, as they run side by side.
-        fitting = -(-len(entries) // self._embedder.concurrency)
-        self._waiting.extend(_cut(entries, max(1, min(fitting, self._limit))))
+    def add(self, item: T) -> None:
+        """Take an item; send what makes a batch, once it is known that the job is not a small one."""
+        text = self._text_of(item)
+        self._read += 1
+        if (entry := self._by_text.get(text)) is not None:
+            entry.items.append(item)
+        else:
+            entry = self._by_text[text] = _Entry(text, estimate_tokens(text), [item])
+            self._unsent.append(entry)
+        if len(self._unsent) >= self._due or self._read >= self._window:
+            self._queue(self._size)
+            self._due = self._size
+
+    def add_no_more(self) -> None:
+        """Send the rest: one wave of requests that uses the whole pool beats few large ones, as they run at once."""
+        self._queue(-(-len(self._unsent) // self._embedder.concurrency))
+
+    def _queue(self, size: int) -> None:
+        if not self.failure:
+            self._waiting.extend(_cut(self._unsent, max(1, min(size, self._limit))))
+        self._unsent, self._read = [], 0
         self._send()
 
-    def results(self, until: Callable[[], bool], patience: float | None = None) -> Iterator[Embedded[T] | Refused[T]]:
-        """Results as they return, and further requests in their place, until `until()` or nothing for `patience` s."""
+    def results(self, until: Callable[[], bool]) -> Iterator[Embedded[T] | Refused[T]]:
+        """Results as they return, and further requests in their place, until `until()`.
+
+        After Ctrl-C also until nothing has returned for a while.
+        """
+        quiet_since = time.monotonic()
         while not until():
-            try:
-                entries, outcome = self._returned.get(timeout=patience)
-            except Empty:
-                return
+            returned = self._next_returned()
+            if self._stopped():  # also where nothing returned, as in an outage
+                self.stop(KeyboardInterrupt())
+            if returned is None:
+                if self._interrupted and time.monotonic() - quiet_since > PATIENCE_SECONDS:
+                    return
+                continue
+            quiet_since = time.monotonic()
             self._in_flight -= 1
-            settled = self._settle(entries, outcome)
+            settled = self._settle(*returned)
             if self._in_doubt and not self._in_flight:
                 self.stop(next(reversed(self._early_refusals.values())).error)
-            if self._stopped():
-                self.stop(KeyboardInterrupt())
             self._send()  # before the caller is given the result: storing it takes time
             yield from settled
 
+    def _next_returned(self) -> tuple[list[_Entry[T]], Vectors | BaseException] | None:
+        try:
+            return self._returned.get(timeout=POLL_SECONDS)
+        except Empty:
+            return None
+
     def rest(self) -> Iterator[Embedded[T] | Refused[T]]:
         """What is still in flight, and the refusals that were held back."""
-        patience = PATIENCE_SECONDS if isinstance(self.failure, KeyboardInterrupt) else None
-        yield from self.results(self.idle, patience)
+        yield from self.results(until=self.idle)
         if self.failure is None:
             yield from self._early_refusals.values()
 
@@ -158,14 +196,22 @@ class _Run(Generic[T]):
         self.failure = self.failure or failure
         self._waiting.clear()
 
-    def all_sent(self) -> bool:
-        return not self._waiting
+    def has_room(self) -> bool:
+        """Whether reading goes on: there is no more than a wave of requests in reserve."""
+        return len(self._waiting) < self._embedder.concurrency
 
     def none_ready(self) -> bool:
         return self._returned.empty()
 
     def idle(self) -> bool:
         return not self._in_flight
+
+    def idle_or_interrupted(self) -> bool:
+        return self.idle() or self._interrupted
+
+    @property
+    def _interrupted(self) -> bool:
+        return isinstance(self.failure, KeyboardInterrupt)
 
     @property
     def _limit(self) -> int:
@@ -187,7 +233,7 @@ class _Run(Generic[T]):
                 self._waiting.appendleft(entries[self._limit :])
                 entries = entries[: self._limit]
             self._in_flight += 1
-            if self._embedder.concurrency == 1:
+            if not self._in_threads:
                 self._embed(entries)
             else:
                 # Daemons and not an executor's workers, which are joined at exit: Ctrl-C would have to wait for a
@@ -208,6 +254,7 @@ class _Run(Generic[T]):
             self.stop(outcome)
             return []
         self._largest_accepted = max(self._largest_accepted, len(entries))
+        self._forget(entries)
         results: list[Embedded[T] | Refused[T]] = [_embedded(entries, outcome), *self._early_refusals.values()]
         self._early_refusals = {}
         return results
@@ -220,12 +267,18 @@ class _Run(Generic[T]):
                 half = len(entries) // 2
                 self._waiting.extendleft((entries[half:], entries[:half]))
             return []
+        self._forget(entries)
         (entry,) = entries
         if self._largest_accepted:
             return [Refused(entry.items, error)]
-        # A text may come again in a later window.
+        # A text may come again later.
         self._early_refusals.setdefault(entry.text, Refused([], error)).items.extend(entry.items)
         return []
+
+    def _forget(self, entries: list[_Entry[T]]) -> None:
+        """From here on, another item with one of these texts is a new entry."""
+        for entry in entries:
+            del self._by_text[entry.text]
 
 
 def _cut(entries: list[_Entry[T]], size: int) -> Iterator[list[_Entry[T]]]:
