@@ -20,6 +20,7 @@ import select
 import socket
 import struct
 import threading
+import time
 import zlib
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -91,8 +92,11 @@ class ScriptedEndpoint:
         refused_fields: Sequence[str] = (),
         refused_text: str = "",
         ignores_base64: bool = False,
-        rates: Mapping[int, float] | None = None,
+        rates: Mapping[int | Kind, float] | None = None,
         seed: int = 0,
+        takes_at_once: int | None = None,
+        takes_a_second: float | None = None,
+        over_limit: int | None = None,
         pieces: Sequence[str] | Callable[[Messages], Sequence[str] | str] | None = None,
         piece_seconds: float = 0.0,
         rerank_field: str = "data",
@@ -102,6 +106,15 @@ class ScriptedEndpoint:
         self.refused_fields, self.refused_text, self.ignores_base64 = refused_fields, refused_text, ignores_base64
         self.rates, self.pieces, self.piece_seconds = dict(rates or {}), pieces, piece_seconds
         self.rerank_field = rerank_field
+        # Of embeddings, refused with 429: more requests at once, or in a second, than that; taken, and told of by a
+        # header: more than that at once.
+        self.takes_at_once, self.takes_a_second, self.over_limit = takes_at_once, takes_a_second, over_limit
+        self.outage: Fault | None = None  # while set, what becomes of every request
+        self.failing: dict[str, Fault] = {}  # the same by model
+        self.embedded: list[str] = []  # texts whose vectors were sent
+        self.at_once: list[int] = []  # for each request for embeddings that was taken, how many were in work with it
+        self._in_work = 0
+        self._taken_at: deque[float] = deque()
         self.received: list[Received] = []
         self.most_at_once = 0
         self.closed_early = threading.Event()
@@ -145,16 +158,43 @@ class ScriptedEndpoint:
         return vector[:dimension]
 
     def next_fault(self, path: str) -> Fault | None:
-        """The fault that is due, by script or by rate."""
+        """The fault that is due, by outage, script or rate."""
+        if self.outage:
+            return self.outage
         with self._lock:
             if self._faults[path]:
                 return self._faults[path].popleft()
             chance = self._random.random()
-        for status, rate in self.rates.items():
+        for what, rate in self.rates.items():
             if chance < rate:
-                return Fault(status, headers={"Retry-After": "0.05"} if status == 429 else {})
+                if isinstance(what, int):
+                    return Fault(what, headers={"Retry-After": "0.05"} if what == 429 else {})
+                return Fault(kind=what)
             chance -= rate
         return None
+
+    def take(self) -> Fault | None:
+        """Begin a request for embeddings, or refuse it as one too many."""
+        with self._lock:
+            now = time.monotonic()
+            while self._taken_at and self._taken_at[0] < now - 1:
+                self._taken_at.popleft()
+            if self.takes_at_once is not None and self._in_work >= self.takes_at_once:
+                return Fault(429, "too many requests at once")
+            if self.takes_a_second is not None and len(self._taken_at) >= self.takes_a_second:
+                pause = self._taken_at[0] + 1 - now
+                return Fault(429, "too many requests a second", headers={"Retry-After": f"{pause:.3f}"})
+            self._taken_at.append(now)
+            self._in_work += 1
+            self.at_once.append(self._in_work)
+            return None
+
+    def finish(self) -> dict[str, str]:
+        """End a request for embeddings; returns headers of the reply."""
+        with self._lock:
+            over = self.over_limit is not None and self._in_work > self.over_limit
+            self._in_work -= 1
+        return {"x-ratelimit-over-limit": "yes"} if over else {}
 
     def enter_request(self, request: Received) -> None:
         with self._lock:
@@ -175,6 +215,8 @@ class ScriptedEndpoint:
     def refusal(self, path: str, body: Mapping[str, Any], authorization: str) -> Fault | None:
         """Why the endpoint does not accept a request, if it does not."""
         texts = body.get("input", [])
+        if failing := self.failing.get(body.get("model", "")):
+            return failing
         if self.key and authorization != f"Bearer {self.key}":
             return Fault(401, f"Incorrect API key provided: {authorization.removeprefix('Bearer ')}")
         if path != "/models" and self.models and body.get("model") not in self.models:
@@ -308,9 +350,16 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/models":
             rows = [{"id": name, "object": "model", "created": 0, "owned_by": "tests"} for name in endpoint.models]
             self._send(200, {"object": "list", "data": rows}, kind)
+        elif path == "/embeddings" and (refused := endpoint.take()):
+            self._send(refused.status, {"error": {"message": refused.message}}, headers=refused.headers)
         elif path == "/embeddings":
-            endpoint.work(len(body["input"]), self._wait)
-            self._send(200, endpoint.embeddings(body, kind), kind)
+            try:
+                endpoint.work(len(body["input"]), self._wait)
+                reply = endpoint.embeddings(body, kind)
+            finally:
+                headers = endpoint.finish()
+            self._send(200, reply, kind, headers)
+            endpoint.embedded += [] if kind else body["input"]
         elif path == "/rerank":
             endpoint.work(len(body["documents"]), self._wait)
             self._send(200, endpoint.rerank(body), kind)

@@ -23,7 +23,10 @@ MOST_FUNCTION_LINES = 50
 # From the bottom up. A module imports from its own layer and those below; the first prefix that fits names its layer.
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("what flows", ("access", "errors", "events", "parse", "render", "reports", "types", "wellformed")),
-    ("agreements", ("cancel", "ports", "preload", "providers", "retry", "settings", "timing", "tokens")),
+    (
+        "agreements",
+        ("cancel", "circuit", "concurrency", "ports", "preload", "providers", "retry", "settings", "timing", "tokens"),
+    ),
     (
         "pure stages",
         (
@@ -62,8 +65,11 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "embed",
             "endpoint",
             "endpoint_faults",
+            "endpoint_fields",
             "endpoint_network",
             "endpoint_replies",
+            "endpoint_traffic",
+            "endpoints",
             "home",
             "ingest",
             "models",

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from citekite.errors import CollectionExists, DiskFull
+from citekite.errors import CollectionExists, DiskFull, EndpointReply, EndpointUnavailable
 from citekite.models import Models
 from citekite.reports import CollectionStatus
 from citekite.settings import Settings
@@ -27,13 +27,13 @@ class Connection:
     """What the knowledge bases of one collection share: store, opened collection, models.
 
     Threads may use it; `lock` is held by what writes, so that a write waits for the one before. With `beside` the store
-    is that of another connection, which closes it.
+    is that of another connection, which closes it, and what is known of the model endpoints is shared.
     """
 
     def __init__(self, settings: Settings, beside: Connection | None = None) -> None:
         self.settings = settings
         self._beside = beside
-        self.models = Models(settings)
+        self.models: Models = Models(settings, beside.models if beside else None)
         self.lock = threading.RLock()
         self._opened: Collection | None = None
 
@@ -162,3 +162,13 @@ class Connection:
             self._opened = None
             if (store := self.__dict__.pop("store", None)) is not None and self._beside is None:
                 store.close()
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Let a fault of the model endpoint say that what was embedded is stored, and not lost."""
+    try:
+        yield
+    except (EndpointUnavailable, EndpointReply) as error:
+        told = f"{error} What was embedded until then is stored: the same command goes on from there."
+        raise type(error)(told) from None

@@ -1,55 +1,44 @@
 """An OpenAI-style model endpoint: the one place that talks through the openai SDK.
 
-The SDK's own retries are off: `retry.py` has the policy, `endpoint_faults.py` says in our errors what went wrong, and
-`endpoint_replies.py` checks what came. An optional field that the endpoint refuses (`encoding_format`,
-`stream_options`, ...) is left out from then on.
+The SDK's own retries are off: `retry.py` has the policy, `endpoint_traffic.py` says who may send when,
+`endpoint_fields.py` what is left out, `endpoint_faults.py` says in our errors what went wrong, and
+`endpoint_replies.py` checks what came.
 """
 
 from __future__ import annotations
 
 import math
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from contextlib import ExitStack, contextmanager
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from citekite.endpoint_faults import Context, explain, model_setting, readable_address
+from citekite.endpoint_faults import Context, explain, readable_address
+from citekite.endpoint_fields import Body, RefusedFields
 from citekite.endpoint_network import TOTAL_TIMEOUTS, bounded
-from citekite.endpoint_replies import json_of, model_names, pieces_of, ranking_of, vectors_of
+from citekite.endpoint_replies import json_of, model_names, over_limit, pieces_of, ranking_of, vectors_of
+from citekite.endpoint_traffic import Traffic, TrafficState, Turn
 from citekite.errors import EndpointError, EndpointUnavailable, SettingsError
 from citekite.ports import Message, Piece, Vectors
-from citekite.providers import PROVIDERS
 from citekite.retry import call_with_retries
-from citekite.settings import Settings
 from citekite.wellformed import well_formed
 
 if TYPE_CHECKING:
-    from httpx2 import Timeout
+    from httpx2 import Response, Timeout
     from openai import OpenAI, Stream
     from openai.types.chat import ChatCompletionChunk
 
+R = TypeVar("R")
 T = TypeVar("T")
-Body = dict[str, Any]
-Purpose = Literal["chat", "embedding", "rerank"]
 
 CONNECT_SECONDS = 10.0
 # Asking for the list of models serves only to make an error message better.
 LISTING_SECONDS = 5.0
-
-# Fields that an endpoint may refuse, and what its 400 or 422 then says. A temperature that is merely out of range is
-# the user's to mend; one that the model does not know at all (reasoning models) is left out.
-_UNKNOWN = r"unsupported|not support|only the default|unrecogni[sz]ed|unknown|unexpected|not permitted|deprecated|extra"
-_REFUSALS = {
-    "encoding_format": re.compile("encoding_format"),
-    "stream_options": re.compile("stream_options"),
-    "max_tokens": re.compile("max_completion_tokens"),
-    "temperature": re.compile(rf"temperature.*({_UNKNOWN})|({_UNKNOWN}).*temperature", re.DOTALL),
-}
 
 
 class Endpoint:
@@ -57,8 +46,11 @@ class Endpoint:
 
     `timeout` is the most seconds without a byte from the endpoint, and ten times as many the most for a whole reply;
     `retry_seconds` is the time budget of one request with its retries, `connections` how many are kept open,
+    `most_at_once` how many requests for one model may ever be in flight (fewer while the endpoint is overloaded),
     `key_names` where the user has set the key. Every method raises an `EndpointError` with a sentence to act on; the
     key is in no repr, log or error. Within `cancelled_when` a request ends with `Cancelled` soon after nobody waits.
+
+    Who is `patient` waits out an outage as far as the budget goes; who is not is told of a known one at once.
     """
 
     def __init__(
@@ -69,6 +61,7 @@ class Endpoint:
         timeout: float = 60.0,
         retry_seconds: float = 120.0,
         connections: int = 16,
+        most_at_once: int = 256,
         key_names: str = "CITEKITE_API_KEY",
     ) -> None:
         self.base_url = _checked_address(base_url)
@@ -77,21 +70,54 @@ class Endpoint:
         self.retry_seconds = retry_seconds
         self._key = _checked_key(api_key, key_names)
         self._connections = connections
+        self._most_at_once = most_at_once
         self._key_names = key_names
         self._lock = threading.Lock()
+        self._traffic: dict[str, Traffic] = {}
         self._answered = False
-        self._refused: set[tuple[str, str]] = set()
+        self._refused = RefusedFields()
 
     def __repr__(self) -> str:
         return f"Endpoint({self.address!r})"
 
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What two endpoints that may be one object have in common."""
+        return (
+            self.base_url,
+            self._key,
+            self.timeout,
+            self.retry_seconds,
+            self._connections,
+            self._most_at_once,
+            self._key_names,
+        )
+
+    def traffic(self, model: str) -> Traffic:
+        """The requests for that model: how many may be in flight, and whether it answers."""
+        with self._lock:
+            return self._traffic.setdefault(model, Traffic(self._most_at_once))
+
+    def states(self) -> list[TrafficState]:
+        """How it stands with each model that was asked."""
+        with self._lock:
+            asked = [(model, traffic) for model, traffic in self._traffic.items() if model]
+        return [traffic.state(self.address, model) for model, traffic in asked]
+
     def embeddings(
-        self, model: str, inputs: Sequence[str], dimensions: int | None = None, *, expected: int | None = None
+        self,
+        model: str,
+        inputs: Sequence[str],
+        dimensions: int | None = None,
+        *,
+        expected: Callable[[], int | None] = lambda: None,
+        patient: bool = False,
     ) -> Vectors:
         """The vectors of the inputs, shape `(len(inputs), dimension)`, as the model scales them, all finite.
 
-        `dimensions` asks the model for that length; `expected` is the length known from earlier replies. A reply of
-        another length or with vectors missing is asked for again like any unreadable one, then `EndpointReply`.
+        `dimensions` asks the model for that length; `expected` says the length known from earlier replies when this one
+        is read. A reply of another length or with vectors missing is asked for again like any unreadable one, then
+        `EndpointReply`.
         """
         body: Body = {
             "model": model,
@@ -101,10 +127,11 @@ class Endpoint:
         if dimensions:
             body["dimensions"] = dimensions
 
-        def send(body: Body) -> Vectors:
-            return vectors_of(self._post("/embeddings", body), len(inputs), dimensions or expected)
+        def read(response: Response) -> Vectors:
+            return vectors_of(json_of(response), len(inputs), dimensions or expected())
 
-        return self._call(send, body, "embedding_model")
+        with self._call(partial(self._post, "/embeddings"), read, body, "embedding_model", patient=patient) as vectors:
+            return vectors
 
     def chat(
         self,
@@ -114,13 +141,18 @@ class Endpoint:
         max_tokens: int,
         temperature: float,
         seconds: float = math.inf,
+        retry_seconds: float = math.inf,
+        patient: bool = False,
     ) -> Iterator[Piece]:
         """The reply in pieces of text, then one piece with the reason it stopped and the usage.
 
-        The request is sent when the first piece is asked for and repeated only until that has come; closing the
-        iterator ends it. A stream that breaks off later raises `EndpointUnavailable`. After `seconds` the reply ends
-        with the reason `time`, and where nothing has come, retries end.
+        The request is sent when the first piece is asked for and repeated only until that has come, for
+        `retry_seconds` where they are fewer than the endpoint's; closing the iterator ends it. A stream that breaks
+        off later raises `EndpointUnavailable`. After `seconds` the reply ends with the reason `time`, and where nothing
+        has come, retries end.
         """
+        import openai
+
         ends = time.monotonic() + seconds
         body: Body = {
             "model": model,
@@ -130,20 +162,18 @@ class Endpoint:
             "stream": True,  # always: Fireworks refuses a longer answer otherwise
             "stream_options": {"include_usage": True},
         }
-        first, rest, close = self._call(
-            lambda body: self._open_stream(body, ends), body, "model", min(self.retry_seconds, seconds)
-        )
-        import openai
-
-        try:
-            yield first
-            yield from rest
-        except (openai.APIError, ValueError) as error:
-            raise EndpointUnavailable(
-                f"the answer of {self.address} broke off: {self._context.clip(error)}. Ask again."
-            ) from None
-        finally:
-            close()
+        budget = min(self.retry_seconds, seconds, retry_seconds)
+        request, read = partial(self._open_stream, ends), partial(_begun, ends)
+        with self._call(request, read, body, "model", budget=budget, patient=patient) as (first, rest, close):
+            try:
+                yield first
+                yield from rest
+            except (openai.APIError, ValueError) as error:
+                raise EndpointUnavailable(
+                    f"the answer of {self.address} broke off: {self._context.clip(error)}. Ask again."
+                ) from None
+            finally:
+                close()
 
     def rerank(self, model: str, query: str, documents: Sequence[str], top_n: int) -> list[tuple[int, float]]:
         """The best documents as `(index, score)`, best first, at most `top_n`; the scale of a score is the model's."""
@@ -154,19 +184,24 @@ class Endpoint:
             "top_n": top_n,
         }
 
-        def send(body: Body) -> list[tuple[int, float]]:
-            return ranking_of(self._post("/rerank", body), len(documents))
+        def read(response: Response) -> list[tuple[int, float]]:
+            return ranking_of(json_of(response), len(documents))
 
-        return self._call(send, body, "rerank_model")[:top_n]
+        with self._call(partial(self._post, "/rerank"), read, body, "rerank_model") as ranking:
+            return ranking[:top_n]
 
     def models(self, *, retry_seconds: float | None = None) -> list[str]:
         """The names of the models that the endpoint lists, in its order."""
         import httpx2
 
-        def send(_: Body) -> list[str]:
-            return model_names(json_of(self._client.get("/models", cast_to=httpx2.Response)))
+        def request(_: Body) -> Response:
+            return self._client.get("/models", cast_to=httpx2.Response)
 
-        return self._call(send, {}, None, retry_seconds)
+        def read(response: Response) -> list[str]:
+            return model_names(json_of(response))
+
+        with self._call(request, read, {}, None, budget=retry_seconds) as names:
+            return names
 
     def listed_models(self) -> list[str] | EndpointError:
         """The names of the models for an error message, or why they cannot be listed; quick to give up."""
@@ -175,57 +210,68 @@ class Endpoint:
         except EndpointError as error:
             return error
 
-    def _post(self, path: str, body: Body) -> Any:
+    def _post(self, path: str, body: Body) -> Response:
         import httpx2
 
-        return json_of(self._client.post(path, cast_to=httpx2.Response, body=body))
+        return self._client.post(path, cast_to=httpx2.Response, body=body)
 
-    def _open_stream(self, body: Body, ends: float) -> tuple[Piece, Iterator[Piece], Callable[[], None]]:
+    def _open_stream(self, ends: float, body: Body) -> Stream[ChatCompletionChunk]:
         # create() has an overload for each literal `stream`, which a dict cannot tell
         stream: Stream[ChatCompletionChunk] = cast(Any, self._client.chat.completions).create(
             **body, timeout=self._patience(max(0.01, ends - time.monotonic()))
         )
-        pieces = pieces_of(stream, ends)
-        try:
-            return next(pieces), pieces, stream.close
-        except BaseException:
-            stream.close()
-            raise
+        return stream
 
+    @contextmanager
     def _call(
-        self, send: Callable[[Body], T], body: Body, setting: str | None, retry_seconds: float | None = None
+        self,
+        request: Callable[[Body], R],
+        read: Callable[[R], T],
+        body: Body,
+        setting: str | None,
+        *,
+        budget: float | None = None,
+        patient: bool = False,
+    ) -> Iterator[T]:
+        """What `read` makes of the reply to `request(body)`, within the budget; in flight until the `with` ends."""
+        traffic = self.traffic(body.get("model", ""))
+        seconds = self.retry_seconds if budget is None else budget
+        waited = 0.0
+        with ExitStack() as place:
+
+            def attempt() -> T:
+                nonlocal waited
+                turn = traffic.turn(patient=patient, seconds=seconds)
+                try:
+                    with turn:
+                        result = self._send(request, read, body, setting, turn)
+                        place.callback(turn.keep())
+                        return result
+                finally:
+                    waited += turn.waited
+
+            # To wait for other requests is no reason to give up.
+            yield call_with_retries(attempt, seconds, clock=lambda: time.monotonic() - waited)
+
+    def _send(
+        self, request: Callable[[Body], R], read: Callable[[R], T], body: Body, setting: str | None, turn: Turn
     ) -> T:
-        """`send(body)` within the retry budget, the body without what the endpoint has refused for its model."""
+        """One request, the body without what the endpoint has refused for its model."""
         import openai
 
-        def attempt() -> T:
-            while True:
-                fitting = self._fit(body)
-                try:
-                    result = send(fitting)
-                except (openai.APIError, ValueError) as error:
-                    if not self._learn(fitting, error):
-                        raise explain(error, self._context, body.get("model"), setting, self._answered) from None
-                else:
-                    self._answered = True
-                    return result
-
-        return call_with_retries(attempt, self.retry_seconds if retry_seconds is None else retry_seconds)
-
-    def _fit(self, body: Body) -> Body:
-        fitting = {field: value for field, value in body.items() if (body["model"], field) not in self._refused}
-        if "max_tokens" in body and "max_tokens" not in fitting:
-            fitting["max_completion_tokens"] = body["max_tokens"]
-        return fitting
-
-    def _learn(self, body: Body, error: Exception) -> bool:
-        """Whether the error says that a field we can do without is not taken; remembers it."""
-        if getattr(error, "status_code", None) not in (400, 422):
-            return False
-        said = f"{error} {getattr(error, 'body', '')}".lower()
-        refused = {(body["model"], field) for field, text in _REFUSALS.items() if field in body and text.search(said)}
-        self._refused |= refused
-        return bool(refused)
+        while True:
+            fitting = self._refused.fit(body)
+            try:
+                reply = request(fitting)
+                result = read(reply)
+            except (openai.APIError, ValueError) as error:
+                if not self._refused.learn(fitting, error):
+                    fault = explain(error, self._context, body.get("model"), setting, self._answered)
+                    raise turn.failed(fault) from None
+            else:
+                self._answered = True
+                turn.accepted(over_limit=over_limit(reply))
+                return result
 
     def _patience(self, most: float = math.inf) -> Timeout:
         """How long a request may be silent: the timeout, or `most` seconds where they are fewer."""
@@ -273,53 +319,14 @@ class Endpoint:
         )
 
 
-def endpoint_for(settings: Settings, purpose: Purpose) -> Endpoint:
-    """The endpoint that the settings name for the purpose; `SettingsError` where there is none, or no key."""
-    provider = PROVIDERS[settings.provider] if settings.provider else None
-    own_url, own_key, own_name = {
-        "chat": (None, None, None),
-        "embedding": (settings.embedding_base_url, settings.embedding_api_key, "CITEKITE_EMBEDDING_API_KEY"),
-        "rerank": (settings.rerank_base_url, settings.rerank_api_key, "CITEKITE_RERANK_API_KEY"),
-    }[purpose]
-    url = own_url or settings.base_url or (provider and provider.base_url)
-    if not url:
-        raise SettingsError(
-            "no model endpoint is set: set FIREWORKS_API_KEY or OPENAI_API_KEY, `provider` (--provider, "
-            "CITEKITE_PROVIDER) or `base_url` (--base-url, CITEKITE_BASE_URL)"
-        )
-    key = own_key or settings.api_key
-    if key is None and provider and provider.needs_key and url == provider.base_url:
-        raise SettingsError(f"provider {provider.name!r} needs a key: set {provider.key_variable} to it")
-    names = (provider.key_variable if provider else None, "CITEKITE_API_KEY", own_name)
-    return Endpoint(
-        url,
-        key or "",
-        timeout=settings.timeout,
-        retry_seconds=settings.retry_seconds,
-        connections=settings.concurrency,
-        key_names=" or ".join(name for name in names if name),
-    )
-
-
-def model_for(settings: Settings, purpose: Purpose, endpoint: Endpoint) -> str:
-    """The model that the settings name for the purpose, else the preset's; `SettingsError` lists what there is."""
-    provider = PROVIDERS[settings.provider] if settings.provider else None
-    setting, model, default = {
-        "chat": ("model", settings.model, provider and provider.model),
-        "embedding": ("embedding_model", settings.embedding_model, provider and provider.embedding_model),
-        # another vendor's address has another vendor's rerankers
-        "rerank": (
-            "rerank_model",
-            settings.rerank_model,
-            provider and not settings.rerank_base_url and provider.rerank_model,
-        ),
-    }[purpose]
-    if name := model or default:
-        return name
-    raise SettingsError(
-        f"no {purpose} model is set for the endpoint {endpoint.address}. "
-        f"{model_setting(setting, '', endpoint.listed_models())}"
-    )
+def _begun(ends: float, stream: Stream[ChatCompletionChunk]) -> tuple[Piece, Iterator[Piece], Callable[[], None]]:
+    """The first piece of a stream, the others, and what closes it."""
+    pieces = pieces_of(stream, ends)
+    try:
+        return next(pieces), pieces, stream.close
+    except BaseException:
+        stream.close()
+        raise
 
 
 def _checked_address(base_url: str) -> str:

@@ -100,8 +100,9 @@ def _explain_status(error: Any, context: Context, model: str | None, setting: st
     if status == 404 or "model_not_found" in _body(error):
         return _unknown_model(answered, context, model, setting)
     if status in (408, 429) or status >= 500:
-        advice = "Lower `concurrency`, or try again later." if status == 429 else "Try again later."
-        return Transient(EndpointUnavailable(answered), advice, retry_after=retry_after(error.response.headers))
+        pause = retry_after(error.response.headers)
+        overload = status == 429 or (status == 503 and pause is not None)
+        return Transient(EndpointUnavailable(answered), "Try again later.", retry_after=pause, overload=overload)
     return RequestRefused(f"{answered}.")
 
 

@@ -28,6 +28,15 @@ def json_of(response: httpx2.Response) -> Any:
         raise ValueError(f"no JSON ({error}): it starts with {start!r}") from None
 
 
+def over_limit(reply: Any) -> bool:
+    """Whether a response (or the one of a stream) says that the request was more than the limit of the account.
+
+    Fireworks then serves others first, and refuses such requests next.
+    """
+    headers = getattr(reply, "response", reply).headers
+    return str(headers.get("x-ratelimit-over-limit", "")).lower() in ("yes", "true")
+
+
 def vectors_of(reply: Any, count: int, dimension: int | None) -> Vectors:
     """The `count` vectors of an embeddings reply in the order of the inputs, all finite and of one dimension."""
     rows = _rows(reply, "data")

@@ -21,7 +21,7 @@
     │   ├── EndpointDenied      401, 402, 403 or 412: the key, or the account behind it
     │   ├── ModelNotFound       404: unknown or retired model
     │   ├── RequestRefused      any other 4xx: asking again cannot help
-    │   ├── EndpointUnavailable 408, 429, 5xx or a broken connection, beyond the retry budget
+    │   ├── EndpointUnavailable 408, 429, 5xx or a broken connection, beyond the retry budget, or for a while now
     │   └── EndpointReply       a 200 whose body cannot be used, beyond the retry budget
     ├── AccessError             a citekite server refuses the caller
     │   ├── KeyRequired         no key was given, or one that is unknown, expired or revoked
@@ -136,7 +136,16 @@ class RequestRefused(EndpointError):
 
 
 class EndpointUnavailable(EndpointError):
-    """The endpoint did not answer within the retry budget (408, 429, 5xx, connection faults)."""
+    """The endpoint did not answer within the retry budget (408, 429, 5xx, connection faults), or is known to be down.
+
+    In the second case it is tried again after `retry_after` seconds.
+    """
+
+    retry_after: float | None = None
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class EndpointReply(EndpointError):

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from citekite.access import Grant, check_group
-from citekite.connection import Connection
+from citekite.connection import Connection, resumable
 from citekite.errors import AccessDenied, CitekiteError, StoreUnreachable, UnknownCollection
 from citekite.events import Event, Failed, answer_of
 from citekite.home import uploads_of
@@ -21,6 +21,7 @@ from citekite.settings import Settings, load_settings
 from citekite.types import Answer, Chunk, Hit, Mode, Retrieval, StoredDocument, Turn
 
 if TYPE_CHECKING:
+    from citekite.endpoint_traffic import TrafficState
     from citekite.ports import Embedder
     from citekite.retrieve.filter import Filter
     from citekite.store.collection import Collection
@@ -79,7 +80,7 @@ class KnowledgeBase:
         from citekite.ingest.sync import sync
 
         report = one_at_a_time(report)
-        with self._connection.changing():
+        with self._connection.changing(), resumable():
             self._connection.store.preload()
             collection = self._connection.find()
             embedder = self._embedder(collection)
@@ -270,6 +271,10 @@ class KnowledgeBase:
         """The names of all collections at the same address, sorted; empty before the first sync."""
         return self._connection.store.names()
 
+    def endpoints(self) -> list[TrafficState]:
+        """How it stands with each model that was asked at an endpoint: requests in flight, their limit, an outage."""
+        return self._connection.models.endpoints.states()
+
     def embedder(self) -> Embedder:
         """What embeds the collection; before the first sync, what would."""
         return self._embedder(self._connection.find())
@@ -322,7 +327,7 @@ class KnowledgeBase:
         from citekite.ingest.reindex import reindex
 
         self._require_everything("a reindex")
-        with self._connection.changing():
+        with self._connection.changing(), resumable():
             count = reindex(
                 self._connection.store, self.settings.collection, self._connection.models.new_embedder(), report
             )

@@ -10,17 +10,33 @@ from citekite.errors import SettingsError
 from citekite.settings import Settings
 
 if TYPE_CHECKING:
+    from citekite.endpoints import Endpoints
     from citekite.ports import Embedder, Generator, Reranker
     from citekite.store.record import CollectionRecord
 
 
 class Models:
-    """Embedder, reranker and chat model of one knowledge base; safe to use from several threads."""
+    """Embedder, reranker and chat model of one knowledge base; safe to use from several threads.
 
-    def __init__(self, settings: Settings) -> None:
+    What is learned of their endpoints is shared with the models `beside`.
+    """
+
+    def __init__(self, settings: Settings, beside: Models | None = None) -> None:
         self._settings = settings
+        self._beside = beside
         self._embedder: Embedder | None = None
+        self._endpoints: Endpoints | None = None
         self._lock = threading.RLock()
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """The endpoints where the models are."""
+        from citekite.endpoints import Endpoints
+
+        with self._lock:
+            if self._endpoints is None:
+                self._endpoints = self._beside.endpoints if self._beside is not None else Endpoints()
+            return self._endpoints
 
     def embedder(self, record: CollectionRecord | None) -> Embedder:
         """The embedder for a collection with that record: the settings decide; where they leave it open, the record.
@@ -33,7 +49,9 @@ class Models:
             if self._embedder is None:
                 recorded = record.embedder if record and not names_embedder(self._settings) else None
                 self._embedder = (
-                    make_embedder_named(recorded, self._settings) if recorded else make_embedder(self._settings)
+                    make_embedder_named(recorded, self._settings, self.endpoints)
+                    if recorded
+                    else make_embedder(self._settings, self.endpoints)
                 )
             if record is not None:
                 check_embedder(self._embedder, record.embedder, self._settings.collection)
@@ -52,7 +70,7 @@ class Models:
         from citekite.embed.choose import make_embedder
 
         with self._lock:
-            self._embedder = make_embedder(self._settings)
+            self._embedder = make_embedder(self._settings, self.endpoints)
             return self._embedder
 
     def context_model(self, record: CollectionRecord | None) -> Generator | None:
@@ -77,20 +95,20 @@ class Models:
                 f"{wanted}, but no endpoint of a model that writes them: set FIREWORKS_API_KEY or OPENAI_API_KEY, or "
                 f"`base_url` (--base-url, CITEKITE_BASE_URL) and `model`; --no-contextual {without}"
             )
-        if self._settings.contextual or not recorded:
-            return self.generator
-        return make_generator(self._settings.model_copy(update={"model": recorded}))
+        # Contexts are recorded with the model that wrote them, so no other one may write some.
+        named = {} if self._settings.contextual or not recorded else {"model": recorded}
+        return make_generator(self._settings.model_copy(update=named), self.endpoints, alone=True)
 
     @cached_property
     def generator(self) -> Generator | None:
         """The chat model, or None where the settings name none."""
         from citekite.answer.generate import make_generator
 
-        return make_generator(self._settings)
+        return make_generator(self._settings, self.endpoints)
 
     @cached_property
     def reranker(self) -> Reranker | None:
         """The reranker, or None where the settings name none."""
         from citekite.retrieve.rerank import make_reranker
 
-        return make_reranker(self._settings)
+        return make_reranker(self._settings, self.endpoints)

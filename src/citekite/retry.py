@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import email.utils
-import itertools
 import logging
 import math
 import random
@@ -28,37 +27,47 @@ class Transient(Exception):
     """A fault that may be gone when asked again.
 
     `error` is what is raised when it is not, followed by `advice`; `retry_after` is the delay in seconds that the
-    endpoint asks for, and `budget` a tighter time budget than the caller's.
+    endpoint asks for, and `budget` a tighter time budget than the caller's. `overload` says that the other side works
+    and has too much to do; without `asked` nothing was sent, because it would have been in vain.
     """
 
     def __init__(
-        self, error: CitekiteError, advice: str, *, retry_after: float | None = None, budget: float = math.inf
+        self,
+        error: CitekiteError,
+        advice: str,
+        *,
+        retry_after: float | None = None,
+        budget: float = math.inf,
+        overload: bool = False,
+        asked: bool = True,
     ) -> None:
         super().__init__(str(error))
         self.error = error
         self.advice = advice
         self.retry_after = retry_after
         self.budget = budget
+        self.overload = overload
+        self.asked = asked
 
 
-def call_with_retries(call: Callable[[], T], budget: float) -> T:
-    """The result of `call()`, asked again as long as it raises `Transient` and `budget` seconds are not over.
+def call_with_retries(call: Callable[[], T], budget: float, *, clock: Callable[[], float] = time.monotonic) -> T:
+    """The result of `call()`, asked again while it raises `Transient` and `budget` seconds of `clock` are not over.
 
     The delay is the endpoint's `retry_after`, else it doubles from 0.5 s to 20 s, with jitter. A delay that would
     overrun the budget is not begun: the fault's error is raised, with the number of attempts and the time they took.
     """
-    started = time.monotonic()
-    for attempt in itertools.count(1):
+    started, asked = clock(), 0
+    while True:
         try:
             return call()
         except Transient as fault:
-            delay = _delay(attempt, fault.retry_after)
-            elapsed = time.monotonic() - started
+            asked += fault.asked
+            delay = _delay(asked, fault.retry_after)
+            elapsed = clock() - started
             if elapsed + delay > min(budget, fault.budget):
-                raise _given_up(fault, attempt, elapsed) from None
+                raise _given_up(fault, asked, elapsed) from None
             logger.info("%s; asking again in %.1f s", fault.error, delay)
         cancel.sleep(delay)
-    raise AssertionError("unreachable: the attempts are not counted down")
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -88,7 +97,7 @@ def _delay(attempt: int, asked: float | None) -> float:
     return random.uniform(ceiling / 2, ceiling)
 
 
-def _given_up(fault: Transient, attempts: int, elapsed: float) -> CitekiteError:
-    times = "once" if attempts == 1 else f"{attempts} times in {elapsed:.0f} s"
-    asked = f"; it wants {fault.retry_after:.0f} s of pause" if fault.retry_after else ""
-    return type(fault.error)(f"{fault.error} (asked {times}{asked}). {fault.advice}")
+def _given_up(fault: Transient, asked: int, elapsed: float) -> CitekiteError:
+    times = {0: "not asked again", 1: "asked once"}.get(asked, f"asked {asked} times in {elapsed:.0f} s")
+    pause = f"; it wants {fault.retry_after:.0f} s of pause" if fault.retry_after and fault.asked else ""
+    return type(fault.error)(f"{fault.error} ({times}{pause}). {fault.advice}")

@@ -8,7 +8,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from citekite.endpoint import Endpoint, endpoint_for, model_for
+from citekite.endpoint import Endpoint
+from citekite.endpoints import Endpoints, model_for
 from citekite.errors import EndpointReply, SettingsError
 from citekite.ports import Generator, Message, Piece
 from citekite.settings import Settings
@@ -20,13 +21,25 @@ OPENING, CLOSING = "<think>", "</think>"
 
 
 class ChatModel:
-    """A chat model at an endpoint; `max_tokens` bounds an answer, `temperature` 0 is the least random."""
+    """A chat model at an endpoint; `max_tokens` bounds an answer, `temperature` 0 is the least random.
 
-    def __init__(self, endpoint: Endpoint, model: str, *, max_tokens: int = 1024, temperature: float = 0.0) -> None:
+    Who is `patient` waits out an outage as far as the retry budget goes.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        model: str,
+        *,
+        max_tokens: int = 1024,
+        temperature: float = 0.0,
+        patient: bool = False,
+    ) -> None:
         self.model = model
         self._endpoint = endpoint
         self._max_tokens = max_tokens
         self._temperature = temperature
+        self._patient = patient
 
     def stream(self, messages: Sequence[Message], *, seconds: float = math.inf) -> Iterator[Piece]:
         """The reply in pieces of text, and a last piece with the reason it stopped (`length`: cut short) and the usage.
@@ -35,7 +48,12 @@ class ChatModel:
         after the first piece was not retried.
         """
         pieces = self._endpoint.chat(
-            self.model, messages, max_tokens=self._max_tokens, temperature=self._temperature, seconds=seconds
+            self.model,
+            messages,
+            max_tokens=self._max_tokens,
+            temperature=self._temperature,
+            seconds=seconds,
+            patient=self._patient,
         )
         return without_thoughts(pieces)
 
@@ -102,10 +120,10 @@ def closing_stream(stream: Iterator[T]) -> Iterator[Iterator[T]]:
             close()
 
 
-def make_generator(settings: Settings) -> Generator | None:
+def make_generator(settings: Settings, endpoints: Endpoints | None = None, *, alone: bool = False) -> Generator | None:
     """The chat model that the settings name, or None where they name none: answers are then extracted.
 
-    Raises `SettingsError` for a model without an endpoint, a preset without its key, or an endpoint without a model.
+    `alone` is for work in which one model has to write everything, and that waits for it. Raises `SettingsError` for a model without an endpoint, a preset without its key, or an endpoint without a model.
     """
     if not (settings.provider or settings.base_url):
         if settings.model:
@@ -114,12 +132,13 @@ def make_generator(settings: Settings) -> Generator | None:
                 "CITEKITE_PROVIDER) or `base_url` (--base-url, CITEKITE_BASE_URL)"
             )
         return None
-    endpoint = endpoint_for(settings, "chat")
+    endpoint = (endpoints or Endpoints()).get(settings, "chat")
     return ChatModel(
         endpoint,
         model_for(settings, "chat", endpoint),
         max_tokens=settings.max_tokens,
         temperature=settings.temperature,
+        patient=alone,
     )
 
 

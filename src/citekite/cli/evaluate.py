@@ -100,7 +100,7 @@ def run(
     settings = load_settings(arguments).settings
     if not questions.corpus:
         require_no_server(settings, arguments, "eval run")
-    judging = make_generator(settings.model_copy(update={"model": judge})) if judge else None
+    judging = make_generator(settings.model_copy(update={"model": judge}), alone=True) if judge else None
     with (
         reporting(quiet=quiet) as report,
         _indexes(questions, settings, index_folder, report) as indexes,

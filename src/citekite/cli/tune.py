@@ -50,7 +50,7 @@ def questions(
     if output.exists() and not force:
         raise SettingsError(f"{output} is there already, maybe with your edits: choose another --output, or --force")
     with open_directly(arguments, "eval questions") as kb, reporting(quiet=quiet) as report:
-        generator = None if headings else make_generator(kb.settings)
+        generator = None if headings else make_generator(kb.settings, alone=True)
         made = make_questions(kb, generator, count=count, unanswerable=unanswerable, seed=seed, report=report)
     try:
         write_questions(output, made.questions)

@@ -32,7 +32,7 @@ class ApiEmbedder:
         batch_size: int = 256,
     ) -> None:
         known = embedding_model(model)
-        self.concurrency = concurrency
+        self._concurrency = concurrency
         self.batch_size = batch_size
         self.max_tokens = known.max_tokens
         self.english_only = known.english_only
@@ -44,6 +44,11 @@ class ApiEmbedder:
         self._query_prefix = known.query_prefix if query_prefix is None else query_prefix
 
     @property
+    def concurrency(self) -> int:
+        """How many calls may run at once: as many as set, and fewer while the endpoint is overloaded."""
+        return min(self._concurrency, self._endpoint.traffic(self._model).limiter.limit)
+
+    @property
     def name(self) -> str:
         return f"api:{self._model}@{self._dimensions}" if self._dimensions else f"api:{self._model}"
 
@@ -52,13 +57,15 @@ class ApiEmbedder:
         return self._dimension
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
-        return self._embed([self._document_prefix + text for text in texts])
+        return self._embed([self._document_prefix + text for text in texts], patient=True)
 
     def embed_query(self, text: str) -> npt.NDArray[np.float32]:
-        vector: npt.NDArray[np.float32] = self._embed([self._query_prefix + text])[0]
+        vector: npt.NDArray[np.float32] = self._embed([self._query_prefix + text], patient=False)[0]
         return vector
 
-    def _embed(self, texts: list[str]) -> Vectors:
-        vectors = self._endpoint.embeddings(self._model, texts, self._dimensions, expected=self._dimension)
+    def _embed(self, texts: list[str], *, patient: bool) -> Vectors:
+        vectors = self._endpoint.embeddings(
+            self._model, texts, self._dimensions, expected=lambda: self._dimension, patient=patient
+        )
         self._dimension = vectors.shape[1]
         return unit_vectors(vectors)

@@ -8,13 +8,13 @@ from citekite.embed.api import ApiEmbedder
 from citekite.embed.sentence_transformers import SentenceTransformersEmbedder
 from citekite.embed.static import MODEL as STATIC_MODEL
 from citekite.embed.static import StaticEmbedder
-from citekite.endpoint import endpoint_for, model_for
+from citekite.endpoints import Endpoints, model_for
 from citekite.errors import EmbedderMismatch, SettingsError
 from citekite.ports import Embedder
 from citekite.settings import EmbedderKind, Settings
 
 
-def make_embedder(settings: Settings) -> Embedder:
+def make_embedder(settings: Settings, endpoints: Endpoints | None = None) -> Embedder:
     """The embedder that the settings name, else `api` where they name an endpoint, else `static`.
 
     >>> make_embedder(Settings()).name
@@ -22,7 +22,7 @@ def make_embedder(settings: Settings) -> Embedder:
     """
     kind: EmbedderKind = settings.embedder or ("api" if _has_endpoint(settings) else "static")
     if kind == "api":
-        return _api(settings, settings.embedding_model, settings.dimensions)
+        return _api(settings, endpoints, settings.embedding_model, settings.dimensions)
     if kind == "static":
         if settings.embedding_model:
             raise SettingsError(
@@ -38,7 +38,7 @@ def make_embedder(settings: Settings) -> Embedder:
     return _sentence_transformers(settings, settings.embedding_model, settings.dimensions)
 
 
-def make_embedder_named(name: str, settings: Settings) -> Embedder:
+def make_embedder_named(name: str, settings: Settings, endpoints: Endpoints | None = None) -> Embedder:
     """The embedder that built a collection, from its recorded `name`; addresses, keys and prefixes from the settings.
 
     Raises `SettingsError` where the settings name no endpoint for an `api` name, or the name is none of ours.
@@ -51,7 +51,7 @@ def make_embedder_named(name: str, settings: Settings) -> Embedder:
                 f"the collection was built with the embedder {name!r}, and no model endpoint is set: set "
                 "FIREWORKS_API_KEY or OPENAI_API_KEY, or `base_url` (--base-url, CITEKITE_BASE_URL) where it is served"
             )
-        return _api(settings, model, dimensions)
+        return _api(settings, endpoints, model, dimensions)
     if kind == "sentence-transformers" and model:
         return _sentence_transformers(settings, model, dimensions)
     if kind == "static" and (match := re.fullmatch(rf"{STATIC_MODEL}-(\d+)", rest)):
@@ -86,8 +86,8 @@ def _model_and_dimensions(text: str) -> tuple[str, int | None]:
     return (match[1], int(match[2])) if match else (text, None)
 
 
-def _api(settings: Settings, model: str | None, dimensions: int | None) -> ApiEmbedder:
-    endpoint = endpoint_for(settings, "embedding")
+def _api(settings: Settings, endpoints: Endpoints | None, model: str | None, dimensions: int | None) -> ApiEmbedder:
+    endpoint = (endpoints or Endpoints()).get(settings, "embedding")
     return ApiEmbedder(
         endpoint,
         model or model_for(settings, "embedding", endpoint),

@@ -8,7 +8,8 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from citekite.endpoint import Endpoint, endpoint_for, model_for
+from citekite.endpoint import Endpoint
+from citekite.endpoints import Endpoints, model_for
 from citekite.errors import EndpointError, SettingsError, importing
 from citekite.ports import Reranker
 from citekite.settings import Settings
@@ -66,7 +67,7 @@ class CrossEncoderReranker:
             ) from error
 
 
-def make_reranker(settings: Settings) -> Reranker | None:
+def make_reranker(settings: Settings, endpoints: Endpoints | None = None) -> Reranker | None:
     """The reranker that the settings name, or None; `SettingsError` where its endpoint, key or model is missing."""
     if settings.reranker == "none":
         return None
@@ -78,7 +79,7 @@ def make_reranker(settings: Settings) -> Reranker | None:
             )
         return CrossEncoderReranker(settings.rerank_model)
     quick = {name: min(getattr(settings, name), SECONDS) for name in ("timeout", "retry_seconds")}
-    endpoint = endpoint_for(settings.model_copy(update=quick), "rerank")
+    endpoint = (endpoints or Endpoints()).get(settings.model_copy(update=quick), "rerank")
     return ApiReranker(endpoint, model_for(settings, "rerank", endpoint))
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from citekite.endpoint_traffic import TrafficState
 from citekite.events import Done, Event, Failed, Retrieved
+from citekite.serve.endpoint_metrics import EndpointFigures
 from citekite.types import Answer, Retrieval, Usage
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
@@ -20,7 +22,7 @@ CLIENT_LEFT = 499
 class Metrics:
     """The figures of one server, in a registry of their own."""
 
-    def __init__(self, free_places: Callable[[], int]) -> None:
+    def __init__(self, free_places: Callable[[], int], endpoints: Callable[[], Sequence[TrafficState]]) -> None:
         self._registry = registry = CollectorRegistry()
         self.requests = Counter(
             "citekite_http_requests", "Requests that were answered.", ("route", "method", "status"), registry=registry
@@ -49,6 +51,7 @@ class Metrics:
         self.chunks = Counter("citekite_sync_chunks", "Chunks that syncs changed.", ("change",), registry=registry)
         free = Gauge("citekite_workers_free", "Calls and streams that could begin now.", registry=registry)
         free.set_function(free_places)
+        registry.register(EndpointFigures(endpoints))
         ProcessCollector(registry=registry)
 
     def text(self) -> bytes:

@@ -41,7 +41,7 @@ class Service:
         # Who can read it may do everything: for other commands of the user who runs the server.
         self.local_token = secrets.token_urlsafe(32)
         self.checks = Workers(CHECKS)
-        self.metrics = Metrics(lambda: self.workers.free)
+        self.metrics = Metrics(lambda: self.workers.free, lambda: self._knowledge_base.endpoints())
         self.maps = Maps()
         self._lock = threading.Lock()
         self._knowledge_base = KnowledgeBase(settings=settings)
