@@ -111,6 +111,15 @@ def test_a_model_and_an_embedder_that_answer_are_well(tmp_path: Path, endpoint: 
     assert (checks["model"].state, checks["model"].message) == ("ok", "chat answers")
 
 
+def test_every_fallback_model_is_checked(uri: str, endpoint: ScriptedEndpoint) -> None:
+    models = {"model": "chat", "fallback_models": ["gone"]}
+    checks = _examine(uri=uri, base_url=endpoint.base_url, api_key=KEY, **models)
+
+    assert checks["model"].state == "ok"
+    assert checks["fallback"].state == "failed"
+    assert "does not serve the model 'gone'" in checks["fallback"].message
+
+
 @pytest.mark.parametrize(
     ("fault", "said"),
     [

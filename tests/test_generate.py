@@ -14,7 +14,7 @@ from citekite import retry
 from citekite.answer.generate import ChatModel, make_generator, without_thoughts
 from citekite.endpoint import Endpoint
 from citekite.errors import EndpointDenied, EndpointUnavailable, ModelNotFound, RequestRefused, SettingsError
-from citekite.ports import Message, Piece
+from citekite.ports import Generator, Message, Piece
 from citekite.settings import Settings
 from citekite.types import Usage
 from scripted_endpoint import Fault, ScriptedEndpoint
@@ -181,6 +181,114 @@ def test_a_retired_model_is_answered_with_what_the_endpoint_serves() -> None:
         pytest.raises(ModelNotFound, match=r"'m'.*It lists: llama-v4\. Set `model`"),
     ):
         list(model_of(endpoint).stream(QUESTION))
+
+
+# Fallbacks.
+
+
+def falling_back(endpoint: ScriptedEndpoint, *fallbacks: str, retry_seconds: float = 0) -> ChatModel:
+    return ChatModel(Endpoint(endpoint.base_url, retry_seconds=retry_seconds), "first", fallbacks=fallbacks)
+
+
+def asked(endpoint: ScriptedEndpoint) -> list[str]:
+    return [request.body["model"] for request in endpoint.requests("/chat/completions")]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (Fault(404, "retired"), "does not serve the model 'first'"),
+        (Fault(503, "overloaded"), "503: overloaded"),
+        (Fault(429, "slow down"), "429: slow down"),
+    ],
+    ids=["404", "503", "429"],
+)
+def test_the_next_model_answers_where_one_cannot_and_says_so(fault: Fault, said: str) -> None:
+    with ScriptedEndpoint(pieces=["Yes, ", "they do."]) as endpoint:
+        endpoint.failing = {"first": fault, "second": fault}
+        pieces = list(falling_back(endpoint, "second", "third", "fourth").stream(QUESTION))
+        assert pieces[0].model == "third"
+        assert pieces[0].note.startswith(
+            "The model 'third' answered, because 'first' was unavailable: the endpoint http"
+        )
+        assert said in pieces[0].note
+        assert "; 'second' was unavailable: " in pieces[0].note
+        assert text_of(pieces) == "Yes, they do."
+        assert asked(endpoint) == ["first", "second", "third"]
+
+
+def test_the_first_model_answers_without_a_word_about_fallbacks() -> None:
+    with ScriptedEndpoint(pieces=["Yes."]) as endpoint:
+        pieces = list(falling_back(endpoint, "second").stream(QUESTION))
+        assert [(piece.model, piece.note) for piece in pieces] == [("", "")] * 2
+
+
+def test_a_fault_after_text_is_not_answered_by_another_model() -> None:
+    with ScriptedEndpoint(pieces=["Yes, ", "they do."]) as endpoint:
+        endpoint.script("/chat/completions", Fault(kind="cut", after=1))
+        pieces = falling_back(endpoint, "second").stream(QUESTION)
+        assert next(pieces).text == "Yes, "
+        with pytest.raises(EndpointUnavailable, match="broke off"):
+            next(pieces)
+        assert asked(endpoint) == ["first"]
+
+
+def test_a_fault_within_thoughts_that_nobody_saw_is() -> None:
+    with ScriptedEndpoint(pieces=["<think>hm, ", "kites</think>", "Yes."]) as endpoint:
+        endpoint.script("/chat/completions", Fault(kind="cut", after=1))
+        assert text_of(list(falling_back(endpoint, "second").stream(QUESTION))) == "Yes."
+        assert asked(endpoint) == ["first", "second"]
+
+
+@pytest.mark.parametrize(("status", "error"), [(400, RequestRefused), (401, EndpointDenied)])
+def test_what_all_models_would_refuse_is_asked_of_one(status: int, error: type[Exception]) -> None:
+    with ScriptedEndpoint() as endpoint:
+        endpoint.failing = {"first": Fault(status)}
+        with pytest.raises(error):
+            list(falling_back(endpoint, "second").stream(QUESTION))
+        assert asked(endpoint) == ["first"]
+
+
+def test_when_all_models_fail_the_first_one_s_error_tells_of_the_others() -> None:
+    with ScriptedEndpoint(models=["third"]) as endpoint:
+        endpoint.failing = {"third": Fault(500, "on fire")}
+        with pytest.raises(ModelNotFound, match=r"'first'.*fallback models failed too. 'second': .*'third': .*on fire"):
+            list(falling_back(endpoint, "second", "third").stream(QUESTION))
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_the_first_model_leaves_its_fallbacks_most_of_the_retry_budget() -> None:
+    with ScriptedEndpoint(pieces=["Yes."]) as endpoint:
+        endpoint.failing = {"first": Fault(503)}
+        model = falling_back(endpoint, "second", retry_seconds=1.2)
+        list(falling_back(endpoint, "second").stream(QUESTION))  # the SDK is imported
+        began = time.monotonic()
+        assert text_of(list(model.stream(QUESTION))) == "Yes."
+        assert time.monotonic() - began < 1.1
+        assert asked(endpoint).count("first") > 2
+
+
+def test_a_model_that_is_known_to_be_down_is_passed_over_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("citekite.circuit.FAILING_SECONDS", 0.0)
+    with ScriptedEndpoint(pieces=["Yes."]) as endpoint:
+        endpoint.failing = {"first": Fault(503)}
+        model = falling_back(endpoint, "second")
+        for _ in range(8):
+            assert text_of(list(model.stream(QUESTION))) == "Yes."
+        assert asked(endpoint).count("first") == 5
+
+
+def test_work_that_one_model_has_to_do_alone_has_no_fallbacks() -> None:
+    with ScriptedEndpoint(models=["second"]) as endpoint:
+        settings = Settings(base_url=endpoint.base_url, model="first", fallback_models=("second",), retry_seconds=0)
+        assert text_of(list(_made(make_generator(settings)).stream(QUESTION)))
+        with pytest.raises(ModelNotFound):
+            list(_made(make_generator(settings, alone=True)).stream(QUESTION))
+
+
+def _made(generator: Generator | None) -> Generator:
+    assert generator is not None
+    return generator
 
 
 def test_a_refused_key_ends_the_stream_before_it_begins() -> None:

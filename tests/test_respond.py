@@ -148,6 +148,15 @@ def test_a_stream_that_breaks_off_fails_with_what_had_come(connect: Connect) -> 
     assert failed.partial == "They eat mice ["
 
 
+def test_an_answer_of_a_fallback_names_it_and_says_why(connect: Connect) -> None:
+    server, _ = connect("They eat mice [1].")
+    server.failing = {"kite-1": Fault(404, "retired")}
+    model = ChatModel(Endpoint(server.base_url, retry_seconds=0), "kite-1", fallbacks=("kite-2",))
+    done = answer(events(model))
+    assert done.model == "kite-2"
+    assert done.notes[0].startswith("The model 'kite-2' answered, because 'kite-1' was unavailable: ")
+
+
 def test_a_refused_request_fails_without_text(connect: Connect) -> None:
     server, model = connect("never")
     server.script("/chat/completions", Fault(400, "prompt is too long"))

@@ -45,6 +45,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "base_url": addresses,
     "api_key": words,
     "model": words,
+    "fallback_models": st.lists(hosts, min_size=1, max_size=3),
     "max_tokens": st.integers(1, 100_000),
     "temperature": st.floats(0, 2),
     "timeout": positive,

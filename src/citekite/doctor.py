@@ -41,13 +41,13 @@ def examine(settings: Settings) -> Iterator[Check]:
     if server := running_server(settings.uri):
         yield from _served(server, quick)
         yield from _reranker(quick)
-        yield _model(quick)
+        yield from _models(quick)
         return
     with KnowledgeBase(settings=quick) as kb:
         yield from _database(kb)
         yield _embedder(kb)
     yield from _reranker(quick)
-    yield _model(quick)
+    yield from _models(quick)
 
 
 def _disk(settings: Settings) -> Check:
@@ -116,15 +116,21 @@ def _reranker(settings: Settings) -> Iterator[Check]:
         yield Check("reranker", "ok", f"{reranker.name} answers")
 
 
-def _model(settings: Settings) -> Check:
+def _models(settings: Settings) -> Iterator[Check]:
+    yield _model("model", settings)
+    for name in settings.fallback_models:
+        yield _model("fallback", settings.model_copy(update={"model": name}))
+
+
+def _model(check: str, settings: Settings) -> Check:
     from citekite.answer.generate import make_generator
     from citekite.ports import Message
 
     try:
-        generator = make_generator(settings.model_copy(update={"max_tokens": 16}))
+        generator = make_generator(settings.model_copy(update={"max_tokens": 16}), alone=True)
         if generator is None:
             return Check(
-                "model",
+                check,
                 "note",
                 "no chat model is configured: answers are made of sentences of the documents",
                 "export FIREWORKS_API_KEY=... (or set --base-url and --model)",
@@ -132,5 +138,5 @@ def _model(settings: Settings) -> Check:
         for _ in generator.stream([Message("user", "Say: ready")]):
             break
     except CitekiteError as error:
-        return Check("model", "failed", str(error), "citekite config (shows the settings in use)")
-    return Check("model", "ok", f"{generator.model} answers")
+        return Check(check, "failed", str(error), "citekite config (shows the settings in use)")
+    return Check(check, "ok", f"{generator.model} answers")

@@ -95,11 +95,16 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of a streamed reply: text, or at the end the reason it stopped and the usage."""
+    """A part of a streamed reply: text, or at the end the reason it stopped and the usage.
+
+    Where another model writes than the generator's own, a piece before all text names it, and `note` says why.
+    """
 
     text: str = ""
     finish_reason: str | None = None
     usage: Usage | None = None
+    model: str = ""
+    note: str = ""
 
 
 class Generator(Protocol):

@@ -13,9 +13,9 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError
 
 from citekite.errors import SettingsError
 from citekite.providers import PROVIDERS
@@ -31,7 +31,13 @@ CONFIG_FILE = "citekite.toml"
 PREFIX = "CITEKITE_"
 
 # What parts the values of a list in an environment variable: paths as the system does it, addresses by commas.
-SEPARATORS = {"include": os.pathsep, "exclude": os.pathsep, "allowed_hosts": ",", "cors_origins": ","}
+SEPARATORS = {
+    "include": os.pathsep,
+    "exclude": os.pathsep,
+    "fallback_models": ",",
+    "allowed_hosts": ",",
+    "cors_origins": ",",
+}
 
 # Variables that other tools already use for the same thing; a CITEKITE_ variable wins over them.
 SHARED_VARIABLES = {
@@ -73,6 +79,7 @@ class Settings(BaseModel):
     base_url: str | None = Field(None, pattern=r"^https?://")
     api_key: SecretStr | None = None
     model: str | None = Field(None, min_length=1)
+    fallback_models: tuple[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)], ...] = ()
     max_tokens: int = Field(1024, ge=1)
     temperature: float = Field(0.0, ge=0, le=2)
     timeout: float = Field(60, gt=0)

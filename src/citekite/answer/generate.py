@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Generator as GeneratorType
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -10,7 +12,7 @@ from typing import TypeVar
 
 from citekite.endpoint import Endpoint
 from citekite.endpoints import Endpoints, model_for
-from citekite.errors import EndpointReply, SettingsError
+from citekite.errors import EndpointError, EndpointReply, EndpointUnavailable, ModelNotFound, SettingsError
 from citekite.ports import Generator, Message, Piece
 from citekite.settings import Settings
 from citekite.types import Usage
@@ -19,11 +21,17 @@ T = TypeVar("T")
 
 OPENING, CLOSING = "<think>", "</think>"
 
+# What another model at the same endpoint may do better. A refused key or request is refused to all of them.
+FALLING_BACK = (ModelNotFound, EndpointUnavailable, EndpointReply)
+# A question that waits is better answered by the next model than after the whole retry budget.
+SECONDS_BEFORE_FALLBACK = 10.0
+
 
 class ChatModel:
     """A chat model at an endpoint; `max_tokens` bounds an answer, `temperature` 0 is the least random.
 
-    Who is `patient` waits out an outage as far as the retry budget goes.
+    `fallbacks` are models at the same endpoint, the next of which answers where one is missing or unavailable before
+    it has written anything. Who is `patient` waits out an outage as far as the retry budget goes.
     """
 
     def __init__(
@@ -31,11 +39,13 @@ class ChatModel:
         endpoint: Endpoint,
         model: str,
         *,
+        fallbacks: Sequence[str] = (),
         max_tokens: int = 1024,
         temperature: float = 0.0,
         patient: bool = False,
     ) -> None:
         self.model = model
+        self._models = tuple(dict.fromkeys((model, *fallbacks)))
         self._endpoint = endpoint
         self._max_tokens = max_tokens
         self._temperature = temperature
@@ -47,18 +57,46 @@ class ChatModel:
         After `seconds` the reply ends where it is. Closing the iterator ends the request. Raises `EndpointError`; one
         after the first piece was not retried.
         """
+        started = time.monotonic()
+        failed: dict[str, EndpointError] = {}
+        for model in self._models:
+            spent = time.monotonic() - started
+            with closing(self._ask(model, messages, seconds - spent, self._budget(model, spent))) as pieces:
+                try:
+                    first = next(pieces)
+                except FALLING_BACK as error:
+                    failed[model] = error
+                    continue
+                if failed:
+                    yield Piece(model=model, note=_instead(model, failed))
+                yield first
+                yield from pieces
+                return
+        raise _all_failed(failed)
+
+    def _ask(
+        self, model: str, messages: Sequence[Message], seconds: float, budget: float
+    ) -> GeneratorType[Piece, None, None]:
         pieces = self._endpoint.chat(
-            self.model,
+            model,
             messages,
             max_tokens=self._max_tokens,
             temperature=self._temperature,
             seconds=seconds,
+            retry_seconds=budget,
             patient=self._patient,
         )
         return without_thoughts(pieces)
 
+    def _budget(self, model: str, spent: float) -> float:
+        """The seconds of retries for a model after the ones before it: little where there is another behind it."""
+        whole = self._endpoint.retry_seconds
+        if model == self._models[-1]:
+            return max(0.0, whole - spent)
+        return min(SECONDS_BEFORE_FALLBACK, whole / len(self._models))
 
-def without_thoughts(pieces: Iterator[Piece]) -> Iterator[Piece]:
+
+def without_thoughts(pieces: Iterator[Piece]) -> GeneratorType[Piece, None, None]:
     """The pieces without a `<think>...</think>` block at the start, however the text was cut into pieces.
 
     Some servers leave the thoughts of a reasoning model in its text.
@@ -123,7 +161,9 @@ def closing_stream(stream: Iterator[T]) -> Iterator[Iterator[T]]:
 def make_generator(settings: Settings, endpoints: Endpoints | None = None, *, alone: bool = False) -> Generator | None:
     """The chat model that the settings name, or None where they name none: answers are then extracted.
 
-    `alone` is for work in which one model has to write everything, and that waits for it. Raises `SettingsError` for a model without an endpoint, a preset without its key, or an endpoint without a model.
+    `alone` is for work in which one model has to write everything, and that waits for it: without fallbacks, and
+    patient. Raises `SettingsError` for a model without an endpoint, a preset without its key, or an endpoint without a
+    model.
     """
     if not (settings.provider or settings.base_url):
         if settings.model:
@@ -136,10 +176,26 @@ def make_generator(settings: Settings, endpoints: Endpoints | None = None, *, al
     return ChatModel(
         endpoint,
         model_for(settings, "chat", endpoint),
+        fallbacks=() if alone else settings.fallback_models,
         max_tokens=settings.max_tokens,
         temperature=settings.temperature,
         patient=alone,
     )
+
+
+def _instead(model: str, failed: dict[str, EndpointError]) -> str:
+    """The remark on an answer of another model than the one that was asked for; of each fault, what it was."""
+    why = "; ".join(f"{name!r} was unavailable: {str(error).partition('. ')[0]}" for name, error in failed.items())
+    return f"The model {model!r} answered, because {why.rstrip('.')}."
+
+
+def _all_failed(failed: dict[str, EndpointError]) -> EndpointError:
+    """The fault of the model that was asked for, with those of its fallbacks."""
+    first, *others = failed.values()
+    if not others:
+        return first
+    fallbacks = " ".join(f"{name!r}: {failed[name]}" for name in list(failed)[1:])
+    return type(first)(f"{first} The fallback models failed too. {fallbacks}")
 
 
 def _after_thoughts(text: str) -> str | None:

@@ -164,7 +164,7 @@ def _generated(
     """The events of an answer that the model writes."""
     reading, harmless = CitationStream(len(passages)), InertStream()
     reason: str | None = None
-    counted = NO_USAGE
+    counted, writer, notes = NO_USAGE, generator.model, []
     try:
         with closing_stream(generator.stream(answer_messages(standalone, passages))) as stream:
             for piece in stream:
@@ -173,16 +173,19 @@ def _generated(
                 yield from reading.feed(text if reading.text else text.lstrip())
                 counted = piece.usage or counted
                 reason = piece.finish_reason or reason
+                writer = piece.model or writer
+                notes += [piece.note] if piece.note else []
         yield from (*reading.feed(harmless.finish()), *reading.finish())
         if not reading.text.strip():
-            raise empty_reply(generator.model, reason)
+            raise empty_reply(writer, reason)
     except CitekiteError as error:
         yield from (*reading.feed(harmless.finish()), *reading.finish())
         yield Failed(error, reading.text)
         return
-    answer = _written(question, passages, reading, reason, generator.model, usage + counted)
-    notes = (IMAGES.format(count=harmless.images),) if harmless.images else ()
-    yield Done(replace(answer, notes=answer.notes + notes))
+    answer = _written(question, passages, reading, reason, writer, usage + counted)
+    if harmless.images:
+        notes.append(IMAGES.format(count=harmless.images))
+    yield Done(replace(answer, notes=(*answer.notes, *notes)))
 
 
 def _verified(answer: Answer, verifier: Generator) -> Answer:

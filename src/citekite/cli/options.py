@@ -37,6 +37,10 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "base_url": (str, "Base URL of any other OpenAI-style endpoint."),
     "api_key": (str, "Key of the model endpoint; better set in the environment."),
     "model": (str, "Chat model: writes the answers, and whatever else a model writes."),
+    "fallback_models": (
+        list[str],
+        "Chat model at the same endpoint that answers where the one before is unavailable (repeatable).",
+    ),
     "max_tokens": (int, "Longest reply of the chat model, in tokens."),
     "temperature": (float, "Sampling temperature of the chat model."),
     "timeout": (
@@ -130,7 +134,7 @@ RETRIEVE = (
     "rerank_api_key",
     "rerank_depth",
 )
-CHAT = ("model", "max_tokens", "temperature")
+CHAT = ("model", "fallback_models", "max_tokens", "temperature")
 PRICE = ("prompt_price", "completion_price")
 ANSWER = ("context_tokens", "abstain_threshold", "verify")
 DEEP = ("deep_rounds", "deep_tokens", "deep_seconds")
