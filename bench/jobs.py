@@ -86,15 +86,35 @@ def citekite_docs(database: str, folder: str) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - started, "texts": report.texts, "added": report.added}
 
 
-def bare_docs(database: str, rows_file: str) -> dict[str, Any]:
-    """Insert finished rows; the clock of `seconds` starts when the libraries are imported and the rows are read."""
+def citekite_api(database: str, folder: str, base_url: str, batch_size: str, concurrency: str) -> dict[str, Any]:
+    """Sync a folder with embeddings of an endpoint; the clock of `seconds` starts when the libraries are imported."""
+    import milvus_lite  # noqa: F401
+    import openai  # noqa: F401
+    import pymilvus  # noqa: F401
+    import tantivy  # noqa: F401
+
+    from citekite import KnowledgeBase
+    from citekite.ingest import sync  # noqa: F401
+
+    options = {"embedder": "api", "base_url": base_url, "embedding_model": "stand-in", "api_key": "bench"}
+    started = time.perf_counter()
+    with KnowledgeBase(database, batch_size=int(batch_size), concurrency=int(concurrency), **options) as kb:
+        report = kb.sync(folder)
+    return {"seconds": time.perf_counter() - started, "texts": report.texts}
+
+
+def bare_docs(database: str, rows_file: str, index: str = "AUTOINDEX") -> dict[str, Any]:
+    """Insert finished rows, the vectors with that index.
+
+    The clock of `seconds` starts when the libraries are imported and the rows are read.
+    """
     import milvus_lite  # noqa: F401
     from pymilvus import MilvusClient
 
     rows = read_rows(rows_file)
     started = time.perf_counter()
     client = MilvusClient(database)
-    _create(client, "bare", len(rows[0]["dense"]))
+    _create(client, "bare", len(rows[0]["dense"]), index)
     for start in range(0, len(rows), BATCH):
         client.insert("bare", rows[start : start + BATCH])
     client.flush("bare")
@@ -281,7 +301,7 @@ def read_rows(rows_file: str, *, lexical: bool = False) -> list[dict[str, Any]]:
     return rows
 
 
-def _create(client: Any, name: str, dimension: int) -> None:
+def _create(client: Any, name: str, dimension: int, index: str = "AUTOINDEX") -> None:
     """A collection with the fields that citekite's has in the embedded database."""
     from pymilvus import DataType
 
@@ -302,7 +322,7 @@ def _create(client: Any, name: str, dimension: int) -> None:
     schema.add_field("metadata", DataType.JSON)
     schema.add_field("dense", DataType.FLOAT_VECTOR, dim=dimension)
     indexes = client.prepare_index_params()
-    indexes.add_index("dense", index_type="AUTOINDEX", metric_type="IP")
+    indexes.add_index("dense", index_type=index, metric_type="IP")
     client.create_collection(name, schema=schema)
     client.create_index(name, indexes, sync=False)  # pymilvus would sleep 0.5 s to see it done
 
@@ -327,6 +347,7 @@ JOBS: dict[str, Callable[..., dict[str, Any]]] = {
         bare_tutorial,
         bare_ask,
         citekite_docs,
+        citekite_api,
         bare_docs,
         imports,
         version,

@@ -15,7 +15,7 @@ from typing import Any
 from bench.embedders import MINILM, STATIC, TITLES
 from bench.report import ROOT, load
 
-PAGES = tuple(ROOT / "docs" / name for name in ("quality.md", "serve.md", "milvus.md", "faults.md"))
+PAGES = tuple(ROOT / "docs" / name for name in ("quality.md", "serve.md", "milvus.md", "faults.md", "models.md"))
 FIGURES = ROOT / "docs" / "figures"
 EMBEDDERS = (STATIC, MINILM)
 SET_TITLES = {
@@ -242,6 +242,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "extractive": lambda: filed_table("extractive"),
     "abstention": lambda: filed_table("abstention-test", "abstention-dev", "abstention-languages"),
     "claims": lambda: filed_table("claims"),
+    "api": lambda: filed_table("api"),
     "scale": lambda: filed_table("scale"),
     "kills": kills_table,
     "soak": lambda: filed_table("soak"),

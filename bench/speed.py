@@ -20,6 +20,7 @@ from typing import Any
 from bench.report import ROOT, Result, data, table
 
 REPEATS = 3
+LATENCY_MS = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,16 +158,10 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def endpoint() -> Iterator[str]:
+def endpoint(*, per_text_ms: float = 2) -> Iterator[str]:
     """The base URL of a stand-in for an embedding endpoint, in a process of its own."""
-    program = [
-        sys.executable,
-        str(ROOT / "tests" / "scripted_endpoint.py"),
-        "--latency-ms",
-        "150",
-        "--per-text-ms",
-        "2",
-    ]
+    script = str(ROOT / "tests" / "scripted_endpoint.py")
+    program = [sys.executable, script, "--latency-ms", str(LATENCY_MS), "--per-text-ms", str(per_text_ms)]
     process = subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
