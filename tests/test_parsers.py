@@ -141,6 +141,25 @@ def test_a_sync_reports_the_files_that_hang_or_crash_and_takes_the_rest_in_their
         assert (again.unchanged, again.failures, again.warnings) == (3, (), ())
 
 
+def test_a_sync_that_is_stopped_does_not_wait_for_a_file_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(HERE)
+    monkeypatch.setattr(Parsers.__init__, "__defaults__", ("hostile_parser:parse",))
+    (tmp_path / "a.pdf").write_text("hang")
+    started = time.monotonic()
+    with knowledge_base(tmp_path / "birds.db", parse_seconds=600) as kb, pytest.raises(KeyboardInterrupt):
+        kb.sync(tmp_path / "a.pdf", stopped=lambda: time.monotonic() > started + 0.5)
+    assert time.monotonic() < started + 60
+    assert not [child for child in Path(f"/proc/{os.getpid()}/task").glob("*/children") if _parses(child)]
+
+
+def _parses(children: Path) -> bool:
+    return any(
+        b"hostile_parser" in Path(f"/proc/{child}/cmdline").read_bytes() for child in children.read_text().split()
+    )
+
+
 def test_real_pdfs_are_parsed_by_real_processes(tmp_path: Path) -> None:
     (tmp_path / "a.pdf").write_bytes(make_pdf("The kite soars.", "The owl hunts.", info="/Title (Birds)"))
     (tmp_path / "b.pdf").write_bytes(b"%PDF-1.4 and then nothing")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+import time
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from citekite.errors import EndpointUnavailable
-from citekite.reports import SyncPlan, SyncReport
+from citekite.errors import EndpointUnavailable, SourceError
+from citekite.ingest.pipeline import THREAD
+from citekite.reports import Progress, SyncPlan, SyncReport
 from scripted_endpoint import Fault, ScriptedEndpoint
 from stored import BIRDS, knowledge_base, rows, version, write
 
@@ -248,6 +252,53 @@ def test_text_that_the_endpoint_refuses_fails_its_document_alone(folder: Path, u
             endpoint.refused_text = ""
             again = kb.sync(folder)
     assert (again.texts, again.failures, again.unchanged) == (1, (), 2)
+
+
+def test_equal_texts_are_embedded_once_however_far_apart(tmp_path: Path, uri: Path) -> None:
+    """Also when the first of them is still on the way; all of them fail where it is refused."""
+    song, nest = "# Song\n\nThe same song.\n", "# Nest\n\nThe same nest.\n"
+    files = {f"{n:02}.md": (song, nest, f"# Bird {n}\n\nBird {n}.\n")[n % 3] for n in range(30)}
+    folder = write(tmp_path / "docs", files)
+    with ScriptedEndpoint(latency=0.02, refused_text="same nest") as endpoint:
+        values = {"embedder": "api", "base_url": endpoint.base_url, "embedding_model": "m", "api_key": "k"}
+        values |= {"concurrency": 2, "batch_size": 1}
+        with knowledge_base(uri, **values) as kb:
+            planned, report = kb.plan(folder), kb.sync(folder)
+            assert (planned.texts, report.texts) == (12, 11)
+            assert len(endpoint.texts()) == len(set(endpoint.texts())) == 12
+            assert {Path(one.source).name for one in report.failures} == {n for n in files if files[n] == nest}
+            assert kb.count() == 20
+            endpoint.refused_text = ""
+            again = kb.sync(folder)
+            assert (again.texts, again.unchanged, kb.count()) == (1, 20, 30)
+    assert len({row["vector"] for row in rows(uri).values() if "song" in row["chunk"].text}) == 1
+
+
+def test_a_source_that_cannot_be_read_is_found_before_anything_is_read(tmp_path: Path, folder: Path, uri: Path) -> None:
+    with knowledge_base(uri) as kb, pytest.raises(SourceError, match="no file or folder"):
+        kb.sync(folder, tmp_path / "missing")
+    assert not uri.exists()
+
+
+@pytest.mark.parametrize("ending", ["done", "failed", "stopped"])
+def test_no_stage_is_left_behind(folder: Path, uri: Path, ending: str) -> None:
+    read = threading.Event()
+
+    def report(progress: Progress) -> None:
+        read.set()
+        if ending == "failed":
+            raise ZeroDivisionError
+
+    expected = {"failed": ZeroDivisionError, "stopped": KeyboardInterrupt}
+    with (
+        knowledge_base(uri) as kb,
+        pytest.raises(expected[ending]) if ending in expected else nullcontext(),
+    ):
+        kb.sync(folder, report=report, stopped=lambda: ending == "stopped" and read.is_set())
+    deadline = time.monotonic() + 10
+    while any(thread.name == THREAD for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def _common(result: SyncPlan | SyncReport) -> tuple[int, ...]:

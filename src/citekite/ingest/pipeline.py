@@ -14,6 +14,7 @@ Put = Callable[[T], None]
 
 # How often a stage that waits for the one before looks whether it is to stop.
 POLL_SECONDS = 0.2
+THREAD = "citekite stage"
 # How many sources are looked through for slow ones.
 LOOKED_AHEAD = 64
 
@@ -57,7 +58,7 @@ class Stage(Generic[T]):
         self._error: BaseException | None = None
         # In the context of the caller, whose traces and cancelling hold for it too.
         run = contextvars.copy_context().run
-        threading.Thread(target=run, args=(self._run, make), daemon=True).start()
+        threading.Thread(target=run, args=(self._run, make), name=THREAD, daemon=True).start()
 
     def __iter__(self) -> Self:
         return self
