@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 from citekite.access import AccessList, Grant
 from citekite.errors import DocumentError
@@ -40,9 +40,9 @@ class Reading:
     stored: States
     parse: Parse = parse_apart
 
-    def access_of(self, source: str) -> AccessList:
-        """The access list that a document gets; raises `DocumentError` where it is not to be changed."""
-        stored = state.access if (state := self.stored.get(source)) else ()
+    def access_of(self, state: DocumentState | None) -> AccessList:
+        """The access list of a document of which this is stored; raises `DocumentError` where that forbids it."""
+        stored = state.access if state else ()
         self.grant.check(stored)
         return self.grant.list_for(stored)
 
@@ -95,10 +95,11 @@ def read_file(file: SourceFile, reading: Reading) -> Iterator[Outcome]:
 
 
 def _documents(file: SourceFile, reading: Reading, warn: Callable[[Failure], None]) -> Iterator[Outcome]:
-    access = reading.access_of(file.source)
+    state = reading.stored.get(file.source)
+    access = reading.access_of(state)
     data = file.read()
-    if unchanged := _unchanged(file.source, digest_of(data, reading.options), access, reading):
-        yield unchanged
+    if _is_stored(state, version_of(digest_of(data, reading.options), reading.splitter, access)):
+        yield Unchanged(file.source, len(state.rows))
         return
     for document in load(file, reading.options, warn, data, reading.parse):
         if isinstance(document, Failure):
@@ -111,18 +112,16 @@ def _documents(file: SourceFile, reading: Reading, warn: Callable[[Failure], Non
 
 
 def _outcome(document: Document, reading: Reading) -> Outcome:
-    access = reading.access_of(document.source)
-    if unchanged := _unchanged(document.source, document.digest, access, reading):
-        return unchanged
+    state = reading.stored.get(document.source)
+    access = reading.access_of(state)
+    digest = version_of(document.digest, reading.splitter, access)
+    if _is_stored(state, digest):
+        return Unchanged(document.source, len(state.rows))
     chunks = [replace(chunk, access=access) for chunk in reading.splitter.split(document)]
     if not chunks:
         raise DocumentError("it has no text")
-    digest = version_of(document.digest, reading.splitter, access)
-    return difference(document, chunks, digest, reading.stored.get(document.source))
+    return difference(document, chunks, digest, state)
 
 
-def _unchanged(source: str, digest: str, access: AccessList, reading: Reading) -> Unchanged | None:
-    state = reading.stored.get(source)
-    if state is None or not state.is_complete(version_of(digest, reading.splitter, access)):
-        return None
-    return Unchanged(source, len(state.rows))
+def _is_stored(state: DocumentState | None, digest: str) -> TypeGuard[DocumentState]:
+    return state is not None and state.is_complete(digest)
