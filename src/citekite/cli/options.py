@@ -28,7 +28,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "text_column": (str, "Column or key with the text of a CSV or JSONL row."),
     "max_file_mb": (float, "Largest file, in MB."),
     "max_archive_mb": (float, "Largest unpacked archive, in MB."),
-    "parse_seconds": (float, "Longest time to parse one PDF or office file, in seconds."),
+    "parse_seconds": (float, "Longest time to parse one PDF, EPUB or office file, in seconds."),
     "allow_private_urls": (bool, "Allow URLs of private and loopback addresses."),
     "splitter": (str, "How documents are split: sections, or separator."),
     "separator": (str, "Where the separator splitter cuts."),
