@@ -31,10 +31,10 @@ check: .venv/developing
 bench: .venv/developing
 	$(BIN)/python -m bench
 
-# The figures of docs/quality.md and of the load in docs/serve.md, measured anew: about an hour. all-MiniLM brings torch,
+# The figures of docs, measured anew: about two hours. all-MiniLM brings torch,
 # so it has an environment of its own.
 figures: .venv/developing .venv-minilm/installed
-	$(BIN)/python -m bench evaluation fusion context extractive abstention claims serving scale api
+	$(BIN)/python -m bench evaluation fusion context extractive abstention claims serving scale growth api
 	.venv-minilm/bin/python -m bench fusion
 	$(BIN)/python -m bench.page
 

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.embedders import MINILM, STATIC, TITLES
+from bench.growth_figures import GROWTH_HEADS, MILLION_HEADS, growth_rows, million_rows, plot_growth
 from bench.report import ROOT, load
 
-PAGES = tuple(ROOT / "docs" / name for name in ("quality.md", "serve.md", "milvus.md", "faults.md", "models.md"))
+PAGES = tuple(
+    ROOT / "docs" / name for name in ("quality.md", "serve.md", "milvus.md", "faults.md", "models.md", "scale.md")
+)
 FIGURES = ROOT / "docs" / "figures"
 EMBEDDERS = (STATIC, MINILM)
 SET_TITLES = {
@@ -38,6 +41,7 @@ def main() -> None:
     plot_fusion(FIGURES / "fusion.svg")
     plot_recall(FIGURES / "recall.svg")
     plot_comparison(FIGURES / "comparison.svg")
+    plot_growth(FIGURES / "growth.svg", _save)
 
 
 def rendered(page: str) -> str:
@@ -246,6 +250,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "scale": lambda: filed_table("scale"),
     "kills": kills_table,
     "soak": lambda: filed_table("soak"),
+    "growth": lambda: _table(GROWTH_HEADS, growth_rows()),
+    "million": lambda: _table(MILLION_HEADS, million_rows()),
     "serving": lambda: filed_table("serving-streams", "serving-searches"),
 }
 
