@@ -88,6 +88,8 @@ def test_a_full_disk_at_any_step_loses_nothing(
     with knowledge_base(clean) as kb, knowledge_base(uri) as full:
         kb.sync(docs)
         full.sync(docs)
+        beside = full.in_collection("beside")
+        beside.sync(docs / "7.md")
         write(docs, book(range(6, 18), "other words"))
         disk.leave(FREE[0])
         with pytest.raises(DiskFull, match="Free some space, then run the same command again"):
@@ -95,6 +97,7 @@ def test_a_full_disk_at_any_step_loses_nothing(
         for free in FREE[1:]:
             assert full.count() >= 110
             assert hits(full)
+            assert len(hits(beside)) == 5
             disk.leave(free)
             try:
                 job(full, docs)

@@ -35,7 +35,7 @@ class Connection:
         self._beside = beside
         self.models: Models = Models(settings, beside.models if beside else None)
         self.lock = threading.RLock()
-        self._opened: Collection | None = None
+        self._opened: tuple[int, Collection] | None = None  # with the session of the store
 
     @property
     def is_open(self) -> bool:
@@ -53,19 +53,19 @@ class Connection:
 
     def collection(self) -> Collection:
         """The opened collection; raises `UnknownCollection`."""
-        if (opened := self._opened) is not None and not self.store.was_abandoned:  # a search waits for no sync
+        if (opened := self._current()) is not None:  # a search need not wait for a sync to end
             return opened
         with self.lock:
-            if self._opened is None or self.store.was_abandoned:
-                self._opened = self.store.open(self.settings.collection)
-            return self._opened
+            if (opened := self._current()) is None:
+                opened = self._keep(self.store.open(self.settings.collection))
+            return opened
 
     def find(self) -> Collection | None:
         """The opened collection, or None before the first sync."""
         with self.lock:
-            if self._opened is None or self.store.was_abandoned:
-                self._opened = self.store.find(self.settings.collection)
-            return self._opened
+            if (opened := self._current()) is None and (found := self.store.find(self.settings.collection)) is not None:
+                opened = self._keep(found)
+            return opened
 
     def create(self, embedder: Embedder, dimension: int, splitter: Splitter) -> Collection:
         """A new empty collection for vectors of that length."""
@@ -79,8 +79,7 @@ class Connection:
             splitter=splitter.fingerprint,
             contextual=contextual_model(splitter),
         )
-        self._opened = self.store.create(self.settings.collection, record)
-        return self._opened
+        return self._keep(self.store.create(self.settings.collection, record))
 
     def create_empty(self) -> None:
         """Make the collection for the embedder of the settings; raises `CollectionExists`."""
@@ -155,6 +154,15 @@ class Connection:
                 self._opened = None
                 self.store.abandon()
                 raise
+
+    def _current(self) -> Collection | None:
+        """What was opened, unless the database was abandoned since then."""
+        opened = self._opened
+        return opened[1] if opened is not None and opened[0] == self.store.session else None
+
+    def _keep(self, collection: Collection) -> Collection:
+        self._opened = self.store.session, collection
+        return collection
 
     def close(self) -> None:
         """Close the database; a later use opens it again."""

@@ -139,13 +139,15 @@ class KnowledgeBase:
             plan = SearchPlan.make(self.settings, collection.record, has_lexical=collection.has_lexical, k=k, mode=mode)
             return retrieve(collection, question, plan, self._connection.models, filter=filter)
 
+        session = self._connection.store.session
         try:
             return search(self.collection())
         except UnknownCollection:  # a reindex elsewhere may have put another in its place since it was opened
             self._connection.forget()
         except StoreUnreachable:
-            if not self._connection.store.was_abandoned:  # by a write that found the disk full: it is opened anew
+            if self._connection.store.session == session:
                 raise
+            # A write found the disk full, and let go of the database: it is opened anew.
         return search(self.collection())
 
     def ask(

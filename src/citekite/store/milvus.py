@@ -48,7 +48,7 @@ class MilvusStore:
         self._consistency = consistency
         self._path: Path | None = embedded.database_path(uri) if embedded.is_embedded(uri) else None
         self._client: Any = None
-        self._session = 0  # of the embedded database, when the client was opened
+        self._session = 0  # in which the client was opened
         self._lock = threading.RLock() if self._path is None else embedded.opening(self._path)
 
     @classmethod
@@ -187,9 +187,9 @@ class MilvusStore:
             embedded.abandon(self._path, self._session)
 
     @property
-    def was_abandoned(self) -> bool:
-        """Whether the embedded database was abandoned since this connected to it: what it gave out is of no use."""
-        return self._path is not None and self._client is not None and self._session != embedded.session(self._path)
+    def session(self) -> int:
+        """A number that changes when the embedded database is abandoned: collections from before are of no use."""
+        return 0 if self._path is None else embedded.session(self._path)
 
     def __enter__(self) -> Self:
         return self
@@ -206,9 +206,9 @@ class MilvusStore:
             yield
 
     def _connected(self, *, create: bool = False) -> Any:
-        if self._client is None or self.was_abandoned:
+        if self._client is None or self._session != self.session:
             with self._lock:
-                if self.was_abandoned:
+                if self._session != self.session:
                     self.close()
                 self._client = self._client or self._open(create=create)
         return self._client
