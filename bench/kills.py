@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -47,19 +47,25 @@ class Place:
 
     folder: Path
     base_url: str
+    database: str = "birds.db"
 
     @property
     def uri(self) -> Path:
-        return self.folder / "birds.db"
+        return self.folder / self.database
 
-    def knowledge_base(self, model: str = "first") -> Any:
-        """A knowledge base with these settings alone."""
-        from citekite import KnowledgeBase
+    def settings(self, model: str = "first") -> Any:
+        """These settings, and nothing of the environment."""
         from citekite.settings import Settings
 
         values = {"uri": str(self.uri), "embedder": "api", "base_url": self.base_url, "api_key": "k"}
         limits = {"batch_size": BATCH, "concurrency": CONCURRENCY}
-        return KnowledgeBase(settings=Settings.model_validate({**values, **limits, "embedding_model": model}))
+        return Settings.model_validate({**values, **limits, "embedding_model": model})
+
+    def knowledge_base(self, model: str = "first") -> Any:
+        """A knowledge base with these settings."""
+        from citekite import KnowledgeBase
+
+        return KnowledgeBase(settings=self.settings(model))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +148,25 @@ def _reindex(place: Place) -> None:
         mark("closing")
 
 
+def _elsewhere(place: Place) -> None:
+    _synced(replace(place, database="source.db"))
+
+
+def _copy(place: Place) -> None:
+    from citekite.errors import CollectionExists
+    from citekite.transfer.copying import copy_collection
+
+    settings = place.settings()
+    source = str(place.folder / "source.db")
+    with suppress(CollectionExists):  # the copy has its name, so it is complete
+        copy_collection(settings, source, settings.collection, replacing=False, report=lambda progress: None)
+
+
 JOBS: Mapping[str, Job] = {
     "first sync": Job(_nothing, _sync),
     "sync of changes": Job(_outdated, _sync),
     "remove": Job(_synced, _remove),
+    "copy": Job(_elsewhere, _copy),
     "reindex": Job(_synced, _reindex, model="second", repeatable=False),
 }
 

@@ -37,6 +37,8 @@ SAMPLE_SECONDS = 0.5
 THINK = {"sync": 2.0, "uploads": 1.5, "search": 0.3, "ask": 1.0, "leave": 1.0, "documents": 1.0}
 # What the slope of the samples after the warm-up may add up to until the end.
 MOST_MB, MOST_THREADS, MOST_FILES = 30, 8, 16
+# A server that was told to stop has ended by then, also on a machine that is busy.
+END_SECONDS = 60
 RATES = {429: 0.03, 500: 0.02}
 
 
@@ -305,8 +307,13 @@ def served(folder: Path, base_url: str) -> Iterator[tuple[str, int]]:
         yield found[1], process.pid
     finally:
         process.terminate()
-        process.wait(30)
-        process.stdout.close()
+        try:
+            process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise RuntimeError(f"the server does not end: {(folder / 'server.log').read_text()}") from None
+        finally:
+            process.stdout.close()
 
 
 def main(minutes: float = 2.0) -> None:

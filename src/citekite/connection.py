@@ -151,8 +151,7 @@ class Connection:
             try:
                 yield
             except DiskFull:
-                self._opened = None
-                self.store.abandon()
+                self.store.abandon()  # what is opened is kept: its search index serves on when it is opened anew
                 raise
 
     def _current(self) -> Collection | None:
