@@ -31,10 +31,11 @@ check: .venv/developing
 bench: .venv/developing
 	$(BIN)/python -m bench
 
-# The figures of docs, measured anew: about two hours. all-MiniLM brings torch,
-# so it has an environment of its own.
+# The figures of the documentation, measured anew: about three hours. all-MiniLM brings torch, so it has an environment
+# of its own.
 figures: .venv/developing .venv-minilm/installed
-	$(BIN)/python -m bench evaluation fusion context extractive abstention claims serving scale growth api
+	$(BIN)/python -m bench evaluation fusion context extractive abstention claims serving scale growth start api kills
+	$(BIN)/python -m bench soak --minutes 30
 	.venv-minilm/bin/python -m bench fusion
 	$(BIN)/python -m bench.page
 

@@ -30,8 +30,8 @@ from bench.report import ROOT, Result, save, table
 BY_TIME, BY_OPERATION = 50, 25
 DOCUMENTS, SECTIONS = 24, 8
 BATCH, CONCURRENCY, LATENCY = 8, 2, 0.02
-# Two waves of requests: what is in flight, and what has returned and is not stored yet.
-IN_FLIGHT = 2 * BATCH * CONCURRENCY
+# The texts of the requests in flight, of one result that was handed over, and of one that is being stored.
+IN_FLIGHT = (CONCURRENCY + 2) * BATCH
 QUESTIONS = ("habits of bird 7", "where does bird 11 nest", "the song of bird 3")
 MODES = ("hybrid", "dense", "lexical")
 # What a job does, in this order; the mark that a trial left last is the stage in which it was killed.

@@ -9,6 +9,7 @@ import pytest
 
 # The files that take longest, the longest first: begun last, one of them would leave all other workers idle.
 LONGEST = (
+    "test_soak.py",
     "test_page.py",
     "test_quality.py",
     "test_access_lists.py",
