@@ -15,6 +15,7 @@ from citekite.home import claim, home_of, make_home
 from citekite.ports import Reporter
 from citekite.reports import FileReport, Progress
 from citekite.settings import Settings, without_password
+from citekite.store.durable import sync, sync_tree
 from citekite.store.embedded import check, database_path, is_embedded, is_held, kept_away
 from citekite.transfer.archive import pack, read
 from citekite.transfer.placing import placed, workspace
@@ -59,6 +60,7 @@ def restore(path: Path, settings: Settings, *, replacing: bool, report: Reporter
         made.mkdir(exist_ok=True)
         moves = {made: database}
         moves |= {folder / SERVER / name: home / name for name in SERVER_PARTS if (folder / SERVER / name).exists()}
+        sync_tree(folder)
         with ExitStack() as stack:
             if database.exists():
                 stack.enter_context(kept_away(database))
@@ -105,6 +107,8 @@ def _put(moves: Mapping[Path, Path], *, replacing: bool) -> None:
             made.replace(target)
             undo.callback(target.replace, made)
         undo.pop_all()
+    for target in moves.values():
+        sync(target.parent)  # a power cut must not find both gone
     for target in moves.values():
         _delete(_aside(target))
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from citekite.errors import DiskFull, SettingsError
+from citekite.store.durable import sync
 
 
 @contextmanager
@@ -34,9 +35,9 @@ def placed(target: Path, *, replacing: bool) -> Iterator[Path]:
         os.ftruncate(descriptor, 0)
         try:
             yield part
-            _sync(part)
+            sync(part)
             part.replace(target)
-            _sync(target.parent)
+            sync(target.parent)
         except BaseException as error:
             part.unlink(missing_ok=True)
             raise_full(error, target)
@@ -91,11 +92,3 @@ def _claim(descriptor: int, part: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         raise SettingsError(f"another command writes {part} at the moment: wait until it is done") from None
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
