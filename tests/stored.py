@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from citekite import KnowledgeBase
 from citekite.settings import Settings
@@ -78,19 +78,41 @@ def milvus_server(data: Path) -> Iterator[str]:
 @contextmanager
 def milvus_process(data: Path) -> Iterator[tuple[str, Forked]]:
     """The URI and the process of a Milvus server."""
-    port = free_port()
-    process = Forked(
-        [sys.executable, "-m", "milvus_lite", "server", "--data-dir", data, "--host", "127.0.0.1", "--port", str(port)],
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        _wait_for(port, process)
-        yield f"http://127.0.0.1:{port}", process
-    finally:
-        process.terminate()
-        process.wait(10)
+    with MilvusProcess(data) as server:
+        yield server.uri, server.process
+
+
+class MilvusProcess:
+    """A Milvus server in a process of its own, which can be killed and started again on the same port and data."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._port = free_port()
+        self.uri = f"http://127.0.0.1:{self._port}"
+        self.start()
+
+    def start(self) -> None:
+        """Start the server; return when it listens."""
+        command = ["--data-dir", self._data, "--host", "127.0.0.1", "--port", str(self._port)]
+        self.process = Forked(
+            [sys.executable, "-m", "milvus_lite", "server", *command],
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        _wait_for(self._port, self.process)
+
+    def kill(self) -> None:
+        """End it as a power failure would."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait(10)
 
 
 def _wait_for(port: int, process: Forked) -> None:

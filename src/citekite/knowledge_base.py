@@ -18,6 +18,7 @@ from citekite.home import uploads_of
 from citekite.preload import preload
 from citekite.reports import CollectionStatus, DocumentSummary, Progress, SyncPlan, SyncReport
 from citekite.settings import Settings, load_settings
+from citekite.store.limits import hurried
 from citekite.types import Answer, Chunk, Hit, Mode, Retrieval, StoredDocument, Turn
 
 if TYPE_CHECKING:
@@ -140,15 +141,16 @@ class KnowledgeBase:
             return retrieve(collection, question, plan, self._connection.models, filter=filter)
 
         session = self._connection.store.session
-        try:
+        with hurried():
+            try:
+                return search(self.collection())
+            except UnknownCollection:  # a reindex elsewhere may have put another in its place since it was opened
+                self._connection.forget()
+            except StoreUnreachable:
+                if self._connection.store.session == session:
+                    raise
+                # A write found the disk full, and let go of the database: it is opened anew.
             return search(self.collection())
-        except UnknownCollection:  # a reindex elsewhere may have put another in its place since it was opened
-            self._connection.forget()
-        except StoreUnreachable:
-            if self._connection.store.session == session:
-                raise
-            # A write found the disk full, and let go of the database: it is opened anew.
-        return search(self.collection())
 
     def ask(
         self,
@@ -189,7 +191,8 @@ class KnowledgeBase:
         def beside(hits: Sequence[Hit]) -> list[Chunk]:
             from citekite.retrieve.expand import places_beside
 
-            return self.collection().at(places_beside(hits))
+            with hurried():
+                return self.collection().at(places_beside(hits))
 
         search = partial(self.retrieve, k=k, filter=filter, mode=mode)
         try:
@@ -263,7 +266,8 @@ class KnowledgeBase:
 
     def check(self) -> None:
         """Raise a `StoreError` where the database cannot be reached; one that no sync has made yet is no fault."""
-        self._connection.store.names()
+        with hurried(0):
+            self._connection.store.names()
 
     def warm_up(self) -> None:
         """Load the models and clients that the first question would wait for; no endpoint is asked."""

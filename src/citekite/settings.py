@@ -59,6 +59,7 @@ class Settings(BaseModel):
     consistency: Consistency = "Session"
     source_token: SecretStr | None = None
     source_database: str = Field("default", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")
+    store_seconds: float = Field(60, ge=0)
 
     # Load
     include: tuple[str, ...] = ()

@@ -23,6 +23,10 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "consistency": (str, "Consistency level: Strong, Session, Bounded or Eventually."),
     "source_token": (str, "Token of the server that `citekite copy` reads; better set in the environment."),
     "source_database": (str, "Name of the Milvus database that `citekite copy` reads."),
+    "store_seconds": (
+        float,
+        "How long to wait for a Milvus server that restarts, in seconds; a question waits 10 at most.",
+    ),
     "include": (list[str], "Take only files that match this glob (repeatable)."),
     "exclude": (list[str], "Leave out files that match this glob (repeatable)."),
     "text_column": (str, "Column or key with the text of a CSV or JSONL row."),
@@ -96,7 +100,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "key": (str, "API key of that server; better set in the environment."),
 }
 
-STORE = ("uri", "token", "database", "collection", "consistency")
+STORE = ("uri", "token", "database", "collection", "consistency", "store_seconds")
 ORIGIN = ("source_token", "source_database")
 LOAD = (
     "include",

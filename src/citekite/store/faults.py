@@ -30,6 +30,10 @@ _UNREACHABLE = (
 )
 # Milvus Lite, then a server, of a collection that was dropped after it was opened.
 _GONE = re.compile(r"collection \S+ does not exist|collection not found|can't find collection")
+# What a server says while it starts, or before the nodes behind it have found each other again
+# (https://github.com/milvus-io/milvus/blob/master/pkg/util/merr/errors.go); 2 is also pymilvus' own for no connection.
+_AWAY = frozenset({2, 103, 106, 503, 901, 902, 904, 905})
+_RELEASED = 101
 _DISK_FULL = (f"[errno {errno.ENOSPC}]", "no space left", f"[errno {errno.EDQUOT}]", "disk quota")
 
 
@@ -54,6 +58,21 @@ def translated(action: str, uri: str, *, filter: str | None = None) -> Iterator[
         raise
     except (MilvusException, RpcError, OSError) as error:  # a deadline that passed comes as it is
         raise _translate(error, action, uri, filter) from error
+
+
+def is_away(error: Exception) -> bool:
+    """Whether Milvus cannot be reached just now, or not serve yet: the same call may go well in a moment."""
+    from grpc import RpcError, StatusCode
+
+    if isinstance(error, RpcError):
+        return bool(error.code() == StatusCode.UNAVAILABLE)
+    code = getattr(error, "code", None)
+    return code in _AWAY or code == StatusCode.UNAVAILABLE or is_released(error) or getattr(error, "retriable", False)
+
+
+def is_released(error: Exception) -> bool:
+    """Whether the collection is not loaded: a server that was restarted has to load it again."""
+    return getattr(error, "code", None) == _RELEASED
 
 
 def disk_full(message: str, action: str, place: str) -> DiskFull | None:

@@ -21,6 +21,10 @@ PROPERTY = "citekite.writer"
 EXPIRY_SECONDS = 300.0
 RENEW_SECONDS = 60.0
 
+# The leases of this process whose writers are at work: one that could not be released, because the server was away,
+# is in its properties still.
+_at_work: set[str] = set()
+
 
 class Lease:
     """The right to write to one collection; `take`, `renew` while working, `release`."""
@@ -40,9 +44,14 @@ class Lease:
                 f"another sync writes to this collection (process {holder['pid']} on {holder['host']}): "
                 "wait until it is done, or stop it and run the same command again"
             )
-        self._write()
-        if self._holder().get("id") != self._id:
-            raise StoreError("another sync began at the same moment: wait until it is done, then run this again")
+        _at_work.add(self._id)
+        try:
+            self._write()
+            if self._holder().get("id") != self._id:
+                raise StoreError("another sync began at the same moment: wait until it is done, then run this again")
+        except BaseException:
+            _at_work.discard(self._id)
+            raise
 
     def renew(self) -> None:
         """Say that the writer is at work; cheap, as it is written once a minute."""
@@ -51,6 +60,7 @@ class Lease:
 
     def release(self) -> None:
         """Let the next writer in."""
+        _at_work.discard(self._id)
         self._store("")
 
     def _write(self) -> None:
@@ -75,6 +85,8 @@ def _is_alive(holder: dict[str, Any]) -> bool:
         return False
     if holder["host"] != socket.gethostname():
         return True
+    if holder["pid"] == os.getpid():
+        return holder["id"] in _at_work
     try:
         os.kill(holder["pid"], 0)
     except ProcessLookupError:

@@ -25,11 +25,14 @@ from citekite.store.collection import Collection
 from citekite.store.durable import sync_segments, sync_tree
 from citekite.store.faults import quiet_milvus, translated
 from citekite.store.gate import changing
-from citekite.store.limits import BoundedClient
+from citekite.store.limits import BoundedClient, patiently
 from citekite.store.record import PROPERTY, CollectionRecord
 from citekite.store.search_index import shared_index
 
 CONNECT_SECONDS = 10
+PATIENCE_SECONDS = 60.0
+# Left alone, gRPC lets ever more time pass before it looks whether a server is back, up to two minutes.
+RECONNECTING = {"grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 1_000}
 # A property of a generation that takes the name, as long as others are still to be dropped.
 _SWAP = "citekite.swap"
 _GENERATION = re.compile(r"(?P<name>.+)__(?P<number>\d+)")
@@ -41,11 +44,20 @@ class MilvusStore:
     An embedded database is made only when something is created in it: a question never leaves an empty one behind.
     """
 
-    def __init__(self, uri: str, *, token: str = "", database: str = "default", consistency: str = "Session") -> None:
+    def __init__(
+        self,
+        uri: str,
+        *,
+        token: str = "",
+        database: str = "default",
+        consistency: str = "Session",
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
         self.uri = uri
         self._token = token
         self._database = database
         self._consistency = consistency
+        self._patience = patience
         self._path: Path | None = embedded.database_path(uri) if embedded.is_embedded(uri) else None
         self._client: Any = None
         self._session = 0  # in which the client was opened
@@ -55,7 +67,13 @@ class MilvusStore:
     def from_settings(cls, settings: Settings) -> Self:
         """The store that the settings name."""
         token = settings.token.get_secret_value() if settings.token else ""
-        return cls(settings.uri, token=token, database=settings.database, consistency=settings.consistency)
+        return cls(
+            settings.uri,
+            token=token,
+            database=settings.database,
+            consistency=settings.consistency,
+            patience=settings.store_seconds,
+        )
 
     @property
     def path(self) -> Path | None:
@@ -115,11 +133,12 @@ class MilvusStore:
         physical = f"{name}__{number}"
         lexical = self._path is None and self._has_full_text()
         record = replace(record, lexical=lexical).renewed()
-        self._clear_remains(name)  # Milvus Lite makes no collection where there is a folder of that name
-        with self._changing(f"creating collection {name!r}"):
-            # The embedded database is searched by the matrix beside it: a graph would cost time and memory for nothing.
-            dense_index = "FLAT" if self._path is not None else "AUTOINDEX"
-            fields, indexes = schema.build(client, record.dimension, lexical=lexical, dense_index=dense_index)
+        # The embedded database is searched by the matrix beside it: a graph would cost time and memory for nothing.
+        dense_index = "FLAT" if self._path is not None else "AUTOINDEX"
+        fields, indexes = schema.build(client, record.dimension, lexical=lexical, dense_index=dense_index)
+
+        def make() -> None:
+            client.drop_collection(physical)  # what an attempt made that a restart of the server cut short
             client.create_collection(
                 physical,
                 schema=fields,
@@ -127,6 +146,10 @@ class MilvusStore:
                 properties={PROPERTY: record.to_json()},
             )
             client.create_index(physical, indexes, sync=False)
+
+        self._clear_remains(name)  # Milvus Lite makes no collection where there is a folder of that name
+        with self._changing(f"creating collection {name!r}"):
+            patiently(make, self.uri, self._patience)
         return self._load(name, physical)
 
     def swap(self, name: str, number: int) -> None:
@@ -134,7 +157,7 @@ class MilvusStore:
         chosen = f"{name}__{number}"
         if self._resolve(name) is None:
             with self._changing("naming the collection"):
-                self._connected().create_alias(chosen, name)
+                patiently(lambda: self._give_name(chosen, name), self.uri, self._patience)
             self._drop_others(name, chosen)
             return
         self._mark_swap(chosen, "unfinished")
@@ -233,9 +256,9 @@ class MilvusStore:
 
         address = self.uri if self._path is None else str(self._path)
         with translated("connecting", self.uri):
-            client: Any = MilvusClient(address, token=self._token, timeout=CONNECT_SECONDS)
+            client: Any = MilvusClient(address, token=self._token, timeout=CONNECT_SECONDS, grpc_options=RECONNECTING)
             if self._path is None:
-                client = BoundedClient(client)
+                client = BoundedClient(client, self.uri, self._patience)
             else:
                 self._session = embedded.hold(self._path)
                 sync_segments()
@@ -296,6 +319,10 @@ class MilvusStore:
     def _aliases(self, physical: str) -> list[str]:
         with translated("reading aliases", self.uri):
             return list(self._connected().list_aliases(physical)["aliases"])
+
+    def _give_name(self, physical: str, name: str) -> None:
+        if name not in self._aliases(physical):  # Milvus Lite refuses to give a name twice
+            self._connected().create_alias(physical, name)
 
     def _load(self, name: str, physical: str) -> Collection:
         client = self._connected()

@@ -16,6 +16,7 @@ from citekite.store.durable import sync_tree
 from citekite.store.embedded import database_path
 from citekite.store.faults import translated
 from citekite.store.lease import Lease
+from citekite.store.limits import hurried
 from citekite.store.search_index import SearchIndex, Version
 from citekite.types import Chunk
 
@@ -145,7 +146,8 @@ class Writer:
         if self._index is not None:
             self._index.abandon()
         if self._lease is not None:
-            with suppress(StoreError):  # the store has failed already; the lease then runs out by itself
+            # The store has failed already, and is not waited for again; the lease then runs out by itself.
+            with suppress(StoreError), hurried(0):
                 self._lease.release()
 
     def _start(self) -> None:
