@@ -115,6 +115,32 @@ class MilvusProcess:
         self.process.wait(10)
 
 
+class StandaloneServer:
+    """Milvus 2.3.5 from `pip install milvus`, a server as it runs in production but for its local storage.
+
+    It has no full text search. Superusers need no password to be set up: the token is `root:Milvus`.
+    """
+
+    TOKEN = "root:Milvus"
+
+    def __init__(self, data: Path) -> None:
+        from milvus import MilvusServer, MilvusServerConfig
+
+        port = free_port()
+        self.uri = f"http://127.0.0.1:{port}"
+        config = MilvusServerConfig(data_dir=str(data), proxy_port=port)
+        config.set("authorization_enabled", True)
+        config.set("queryCoord.checkInterval", 100)  # loading a collection takes 0.3 s then, not 2.5
+        self._server = MilvusServer(config)
+        self._server.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop()
+
+
 def _wait_for(port: int, process: Forked) -> None:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:

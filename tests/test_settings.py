@@ -79,6 +79,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "deep_rounds": st.integers(1, 20),
     "deep_tokens": st.integers(1000, 100_000),
     "deep_seconds": positive,
+    "store_seconds": positive,
     "host": words,
     "port": st.integers(0, 65535),
     "data_dir": words,

@@ -34,6 +34,8 @@ _GONE = re.compile(r"collection \S+ does not exist|collection not found|can't fi
 # (https://github.com/milvus-io/milvus/blob/master/pkg/util/merr/errors.go); 2 is also pymilvus' own for no connection.
 _AWAY = frozenset({2, 103, 106, 503, 901, 902, 904, 905})
 _RELEASED = 101
+# Before Milvus 2.4, `like` took no pattern that begins with %.
+_PREFIX_ONLY = "only prefix pattern match"
 _DISK_FULL = (f"[errno {errno.ENOSPC}]", "no space left", f"[errno {errno.EDQUOT}]", "disk quota")
 
 
@@ -60,10 +62,18 @@ def translated(action: str, uri: str, *, filter: str | None = None) -> Iterator[
         raise _translate(error, action, uri, filter) from error
 
 
+def is_denied(error: BaseException) -> bool:
+    """Whether the server refuses the token; where that ends a connection, only the cause of the error tells."""
+    causes = [error, *([error.__cause__] if error.__cause__ is not None else [])]
+    return any(sign in _message(cause).lower() for cause in causes for sign in _DENIED)
+
+
 def is_away(error: Exception) -> bool:
     """Whether Milvus cannot be reached just now, or not serve yet: the same call may go well in a moment."""
     from grpc import RpcError, StatusCode
 
+    if is_denied(error):
+        return False
     if isinstance(error, RpcError):
         return bool(error.code() == StatusCode.UNAVAILABLE)
     code = getattr(error, "code", None)
@@ -86,11 +96,11 @@ def disk_full(message: str, action: str, place: str) -> DiskFull | None:
 
 
 def _translate(error: Exception, action: str, uri: str, filter: str | None) -> StoreError:
-    message = " ".join((getattr(error, "message", "") or str(error)).split())
+    message = _message(error)
     lowered = message.lower()
     if full := disk_full(lowered, action, uri):
         return full
-    if any(sign in lowered for sign in _DENIED):
+    if is_denied(error):
         return StoreDenied(f"{uri} refused the token while {action}: set --token or MILVUS_TOKEN to a valid one.")
     if any(sign in lowered for sign in _UNREACHABLE):
         return StoreUnreachable(f"no Milvus server answers at {uri} ({action}): check the URI and that it runs.")
@@ -104,4 +114,13 @@ def _translate(error: Exception, action: str, uri: str, filter: str | None) -> S
             f"Milvus cannot evaluate the filter {filter!r}: {message}. "
             'Examples: source like "%faq%", metadata["lang"] == "en", page > 3.'
         )
+    if _PREFIX_ONLY in lowered:
+        return StoreError(
+            f"Milvus at {uri} is older than 2.4 and cannot look into access lists ({action}): upgrade it, or keep what "
+            "not everyone may see in another collection"
+        )
     return StoreError(f"Milvus at {uri} failed while {action}: {message}")
+
+
+def _message(error: BaseException) -> str:
+    return " ".join((getattr(error, "message", "") or str(error)).split())
