@@ -248,6 +248,8 @@ class _Run:
             with closing(Stage(self._embedding.run, EMBEDDED_AHEAD)) as results:
                 for result in results:
                     self._take(result)
+        if self._borrowed and self._writer is not None:
+            self._writer.settle()  # the chunks that lend their vectors may still be on their way
         self._write_borrowed()
         for entry, lender in self._borrowed:
             self._scan.fail(entry.chunk.source, self._refused.get(lender, _LENDER_GONE))

@@ -18,6 +18,7 @@ from citekite.store.faults import translated
 from citekite.store.lease import Lease
 from citekite.store.limits import hurried
 from citekite.store.search_index import SearchIndex, Version
+from citekite.store.sink import Batch, Parallel, Serial, Sink, batches
 from citekite.types import Chunk
 
 if TYPE_CHECKING:
@@ -64,9 +65,10 @@ class Writer:
         self._started = False
         # Beside an index there is an embedded database, whose lock keeps other writers out.
         self._lease = Lease(client, uri, physical) if index is None else None
+        self._sink: Sink = Parallel(self._send) if index is None else Serial(self._send)
 
     def upsert(self, entries: Sequence[Entry], vectors: Vectors) -> None:
-        """Store chunks with their vectors, shape `(len(entries), dimension)`; durable when this returns."""
+        """Store chunks with their vectors, shape `(len(entries), dimension)`; they are stored when `settle` returns."""
         self._start()
         record = self._record
         fields = {"lexical": record.lexical, "contexts": record.has_contexts, "access": record.has_access}
@@ -76,14 +78,19 @@ class Writer:
             part_vectors = vectors[start : start + WRITE_ROWS]
             for row, vector in zip(rows, part_vectors, strict=True):
                 row[schema.DENSE] = vector
-            with translated("storing chunks", self._uri):
-                self._client.upsert(self._physical, rows)
+            for batch in batches(rows, schema.row_bytes):
+                self._sink.put(batch)
             if self._index is not None:
                 self._index.add([entry.chunk for entry in part], part_vectors)
             self._count_english(entry.chunk.text for entry in part[::ENGLISH_SAMPLE])
 
+    def settle(self) -> None:
+        """Return when all chunks that were given are stored, so that they can be read."""
+        self._sink.settle()
+
     def delete(self, ids: Sequence[str]) -> None:
         """Delete chunks by id; an unknown id is ignored."""
+        self.settle()  # a chunk that is still on its way would be stored after it was deleted
         for start in range(0, len(ids), WRITE_ROWS):
             self._start()
             part = list(ids[start : start + WRITE_ROWS])
@@ -111,6 +118,7 @@ class Writer:
         if not self._started:
             return
         try:
+            self.settle()
             self._flush()
             self._collection.save_record(self._record)
             self._sync()
@@ -120,8 +128,13 @@ class Writer:
             self.give_up()
             raise
         self._started = False
+        self._sink.close()
         if self._lease is not None:
             self._lease.release()
+
+    def _send(self, rows: Batch) -> None:
+        with translated("storing chunks", self._uri):
+            self._client.upsert(self._physical, rows)
 
     def _flush(self) -> None:
         """Flush Milvus, and the index beside it at the same time: they use different cores."""
@@ -143,6 +156,7 @@ class Writer:
         if not self._started:
             return
         self._started = False
+        self._sink.close()
         if self._index is not None:
             self._index.abandon()
         if self._lease is not None:
