@@ -33,7 +33,10 @@ _GONE = re.compile(r"collection \S+ does not exist|collection not found|can't fi
 # What a server says while it starts, or before the nodes behind it have found each other again
 # (https://github.com/milvus-io/milvus/blob/master/pkg/util/merr/errors.go); 2 is also pymilvus' own for no connection.
 _AWAY = frozenset({2, 103, 106, 503, 901, 902, 904, 905})
+# The same in the words of an error without a code of its own, from a standalone server that was killed and came back.
+_FINDING_EACH_OTHER = ("node not match", "node not found", "session not found", "service not ready")
 _RELEASED = 101
+_MOST_CHARACTERS = 600
 # Before Milvus 2.4, `like` took no pattern that begins with %.
 _PREFIX_ONLY = "only prefix pattern match"
 _DISK_FULL = (f"[errno {errno.ENOSPC}]", "no space left", f"[errno {errno.EDQUOT}]", "disk quota")
@@ -41,7 +44,7 @@ _DISK_FULL = (f"[errno {errno.ENOSPC}]", "no space left", f"[errno {errno.EDQUOT
 
 def quiet_milvus() -> None:
     """Keep pymilvus and Milvus Lite from printing tracebacks of faults that are reported as our own errors."""
-    for name in ("pymilvus", "milvus_lite"):
+    for name in ("pymilvus", "pymilvus.bulk_writer", "milvus_lite"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
@@ -77,7 +80,9 @@ def is_away(error: Exception) -> bool:
     if isinstance(error, RpcError):
         return bool(error.code() == StatusCode.UNAVAILABLE)
     code = getattr(error, "code", None)
-    return code in _AWAY or code == StatusCode.UNAVAILABLE or is_released(error) or getattr(error, "retriable", False)
+    if code in _AWAY or code == StatusCode.UNAVAILABLE or is_released(error) or getattr(error, "retriable", False):
+        return True
+    return any(sign in _message(error).lower() for sign in _FINDING_EACH_OTHER)
 
 
 def is_released(error: Exception) -> bool:
@@ -123,4 +128,6 @@ def _translate(error: Exception, action: str, uri: str, filter: str | None) -> S
 
 
 def _message(error: BaseException) -> str:
-    return " ".join((getattr(error, "message", "") or str(error)).split())
+    message = " ".join((getattr(error, "message", "") or str(error)).split())
+    # A server may tell where in its code it was; what went wrong comes last.
+    return message if len(message) <= _MOST_CHARACTERS else f"…{message[-_MOST_CHARACTERS:]}"
