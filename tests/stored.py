@@ -122,6 +122,7 @@ class StandaloneServer:
     """
 
     TOKEN = "root:Milvus"
+    MOST_BYTES = 5_000_000
 
     def __init__(self, data: Path) -> None:
         from milvus import MilvusServer, MilvusServerConfig
@@ -130,7 +131,9 @@ class StandaloneServer:
         self.uri = f"http://127.0.0.1:{port}"
         config = MilvusServerConfig(data_dir=str(data), proxy_port=port)
         config.set("authorization_enabled", True)
-        config.set("queryCoord.checkInterval", 100)  # loading a collection takes 0.3 s then, not 2.5
+        # The most bytes of one answer, which is 100 MB otherwise.
+        limits = f"  limits:\n    maxOutputSize: {self.MOST_BYTES}\n"
+        config.template_text = config.template_text.replace("  limits:\n", limits, 1)
         self._server = MilvusServer(config)
         self._server.start()
 

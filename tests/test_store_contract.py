@@ -262,6 +262,18 @@ def test_limits_are_those_of_bytes_and_every_text_comes_back(database: Database)
         assert found[entry.chunk.id] == entry.chunk
 
 
+def test_more_rows_than_an_answer_of_the_server_may_hold_are_read(database: Database) -> None:
+    """1,500 rows of 4 KB are more than the standalone server gives at once; their ids are not."""
+    size = 1_500
+    with database.store() as store:
+        collection = store.create("wide", _record(4))
+        with collection.writing() as writer:
+            writer.upsert([_entry(number, "· " * 1_300) for number in range(size)], _vectors(size))
+        assert len({chunk.id for chunk in collection.all_chunks()}) == size
+        assert sum(len(state.rows) for state in collection.states(["/docs/"]).values()) == size
+        store.drop("wide")
+
+
 def test_writing_replaces_deletes_and_is_one_writers_at_a_time(database: Database) -> None:
     with database.store() as store:
         collection = store.create("written", _record(4))

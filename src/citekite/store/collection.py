@@ -23,7 +23,7 @@ from citekite.store.faults import translated
 from citekite.store.gate import changing
 from citekite.store.lease import PROPERTY as LEASE
 from citekite.store.record import PROPERTY, CollectionRecord
-from citekite.store.rows import ACCESS, Row, Rows, Scored, from_field
+from citekite.store.rows import ACCESS, READ_ROWS, WIDE_ROWS, Row, Rows, Scored, from_field
 from citekite.store.search_index import SearchIndex, Selection, Version
 from citekite.store.writer import Entry, Writer
 from citekite.types import Chunk, StoredDocument, joined
@@ -79,7 +79,8 @@ class Collection:
         self._physical = physical
         self._consistency = consistency
         self._index = index
-        self._all = self._rows = Rows(client, uri, physical, consistency)
+        wide_rows = WIDE_ROWS if index is None else READ_ROWS
+        self._all = self._rows = Rows(client, uri, physical, consistency, wide_rows=wide_rows)
         self._restricted = False
         self._documents: dict[tuple[str, str], Sequence[DocumentSummary]] = {}
         missing = {name for name, there in (("context", record.has_contexts), (ACCESS, record.has_access)) if not there}

@@ -8,6 +8,7 @@ his own groups alone.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -19,6 +20,11 @@ from citekite.store.faults import translated
 
 # The most a server returns at once (https://milvus.io/docs/limitations.md).
 READ_ROWS = 16_000
+# The most rows with texts or vectors that a server returns at once: its answer may have 100 MB
+# (quotaAndLimits.limits.maxOutputSize). The embedded database has no such limit, and each page costs it a look at every
+# row.
+WIDE_ROWS = 1_000
+WIDE_FIELDS = frozenset({"text", "dense"})
 # Rows that are read by id with one request.
 GET_ROWS = 512
 
@@ -93,17 +99,29 @@ class Rows:
     Every method raises `StoreError`; filters are Milvus expressions.
     """
 
-    def __init__(self, client: Any, uri: str, physical: str, consistency: str, reader: Reader | None = None) -> None:
+    def __init__(
+        self,
+        client: Any,
+        uri: str,
+        physical: str,
+        consistency: str,
+        *,
+        wide_rows: int = WIDE_ROWS,
+        reader: Reader | None = None,
+    ) -> None:
         self.client = client
         self._uri = uri
         self._physical = physical
         self._consistency = consistency
+        self._wide_rows = wide_rows
         self.reader = reader
 
     def restricted_to(self, groups: Iterable[str]) -> Rows:
         """The same for a reader of these groups; of those groups only that this one sees already."""
         groups = frozenset(groups) if self.reader is None else self.reader.groups.intersection(groups)
-        return Rows(self.client, self._uri, self._physical, self._consistency, Reader(groups))
+        view = copy.copy(self)
+        view.reader = Reader(groups)
+        return view
 
     @property
     def key(self) -> str:
@@ -145,7 +163,7 @@ class Rows:
         with translated("reading rows", self._uri, filter=filter if asked else None):
             iterator = self.client.query_iterator(
                 self._physical,
-                batch_size=READ_ROWS,
+                batch_size=READ_ROWS if WIDE_FIELDS.isdisjoint(fields) else self._wide_rows,
                 filter=self._narrowed(filter, asked=asked),
                 output_fields=self._with_access(fields),
                 consistency_level=self._consistency,
