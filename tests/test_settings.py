@@ -80,6 +80,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "deep_tokens": st.integers(1000, 100_000),
     "deep_seconds": positive,
     "store_seconds": positive,
+    "bulk_storage": hosts.map("s3://{}".format),
+    "bulk_rows": st.integers(1, 10_000_000),
     "host": words,
     "port": st.integers(0, 65535),
     "data_dir": words,

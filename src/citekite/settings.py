@@ -60,6 +60,8 @@ class Settings(BaseModel):
     source_token: SecretStr | None = None
     source_database: str = Field("default", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")
     store_seconds: float = Field(60, ge=0)
+    bulk_storage: str | None = Field(None, pattern=r"^[a-z][a-z0-9]*://.")
+    bulk_rows: int = Field(100_000, ge=1)
 
     # Load
     include: tuple[str, ...] = ()

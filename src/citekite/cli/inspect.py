@@ -10,6 +10,7 @@ import typer
 from citekite.cli.options import (
     ANSWER,
     BATCH,
+    BULK,
     CHAT,
     CONTEXT,
     DEEP,
@@ -78,6 +79,7 @@ def status(arguments: dict[str, Any], as_json: AsJson = False) -> None:
     *ENDPOINT,
     *STORE,
     *ORIGIN,
+    *BULK,
     *SERVE,
     *MCP,
     *SERVER,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from citekite.cli.options import (
     ANSWER,
     BATCH,
+    BULK,
     CHAT,
     CONTEXT,
     DEEP,
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from citekite.remote import RemoteKnowledgeBase
 
 
-@takes_settings(*MCP, *RETRIEVE, *ANSWER, *DEEP, *LOAD, *EMBED, *BATCH, *CONTEXT, *CHAT, *ENDPOINT, *STORE, *SERVER)
+@takes_settings(
+    *MCP, *RETRIEVE, *ANSWER, *DEEP, *LOAD, *EMBED, *BATCH, *CONTEXT, *CHAT, *ENDPOINT, *STORE, *BULK, *SERVER
+)
 def mcp(arguments: dict[str, Any]) -> None:
     """Serve the documents to an MCP client over standard input and output."""
     from citekite.serve.mcp.stdio import serve_stdio

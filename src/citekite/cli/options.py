@@ -27,6 +27,11 @@ OPTIONS: dict[str, tuple[Any, str]] = {
         float,
         "How long to wait for a Milvus server that restarts, in seconds; a question waits 10 at most.",
     ),
+    "bulk_storage": (
+        str,
+        "Where files for a bulk load are staged: s3://bucket/folder of the Milvus server's own bucket.",
+    ),
+    "bulk_rows": (int, "From how many rows on a new collection is loaded by files."),
     "include": (list[str], "Take only files that match this glob (repeatable)."),
     "exclude": (list[str], "Leave out files that match this glob (repeatable)."),
     "text_column": (str, "Column or key with the text of a CSV or JSONL row."),
@@ -114,6 +119,7 @@ LOAD = (
     "separator",
     "chunk_characters",
 )
+BULK = ("bulk_storage", "bulk_rows")
 ENDPOINT = ("provider", "base_url", "api_key", "timeout", "retry_seconds")
 EMBED = (
     "embedder",
@@ -157,7 +163,7 @@ SERVER = ("server", "key")
 
 _SHORT = {"k": ("-k",)}
 _PANELS = {
-    **dict.fromkeys((*STORE, *ORIGIN), "Store"),
+    **dict.fromkeys((*STORE, *ORIGIN, *BULK), "Store"),
     **dict.fromkeys(LOAD, "Load and split"),
     **dict.fromkeys(ENDPOINT, "Model endpoint"),
     **dict.fromkeys((*CHAT, *PRICE), "Chat model"),

@@ -7,6 +7,7 @@ from typing import Any
 from citekite.cli.options import (
     ANSWER,
     BATCH,
+    BULK,
     CHAT,
     CONTEXT,
     DEEP,
@@ -23,7 +24,7 @@ from citekite.cli.options import (
 
 
 @takes_settings(
-    *SERVE, *MCP, *RETRIEVE, *ANSWER, *DEEP, *LOAD, *EMBED, *BATCH, *CONTEXT, *CHAT, *PRICE, *ENDPOINT, *STORE
+    *SERVE, *MCP, *RETRIEVE, *ANSWER, *DEEP, *LOAD, *EMBED, *BATCH, *CONTEXT, *CHAT, *PRICE, *ENDPOINT, *STORE, *BULK
 )
 def serve(arguments: dict[str, Any]) -> None:
     """Serve a web page, an HTTP API, an OpenAI-compatible endpoint and MCP."""

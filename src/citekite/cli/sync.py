@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from citekite.cli.options import BATCH, CHAT, CONTEXT, EMBED, ENDPOINT, LOAD, PRICE, SERVER, STORE, takes_settings
+from citekite.cli.options import BATCH, BULK, CHAT, CONTEXT, EMBED, ENDPOINT, LOAD, PRICE, SERVER, STORE, takes_settings
 from citekite.cli.progress import reporting
 from citekite.cli.show import counted
 from citekite.cli.target import open_directly, open_knowledge_base
@@ -23,7 +23,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@takes_settings(*LOAD, *EMBED, *BATCH, *CONTEXT, *CHAT, *PRICE, *ENDPOINT, *STORE, *SERVER)
+@takes_settings(*LOAD, *EMBED, *BATCH, *CONTEXT, *CHAT, *PRICE, *ENDPOINT, *STORE, *BULK, *SERVER)
 def sync(
     arguments: dict[str, Any],
     sources: Annotated[
@@ -90,7 +90,7 @@ def remove(
             print(f"removed {source}: {counted(kb.remove(source), 'chunk')}")
 
 
-@takes_settings(*EMBED, *BATCH, *ENDPOINT, *STORE)
+@takes_settings(*EMBED, *BATCH, *ENDPOINT, *STORE, *BULK)
 def reindex(arguments: dict[str, Any], quiet: Quiet = False) -> None:
     """Embed every chunk anew, with another embedder; the old index serves until the new one is complete."""
     with open_directly(arguments, "reindex") as kb, reporting(quiet=quiet) as report:

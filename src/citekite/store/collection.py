@@ -19,6 +19,8 @@ from citekite.reports import DocumentSummary
 from citekite.retrieve.filter import quote
 from citekite.retrieve.lexical import analyse
 from citekite.store import schema
+from citekite.store.bulk import PROPERTY as IMPORT
+from citekite.store.bulk import Imports, Staging
 from citekite.store.faults import translated
 from citekite.store.gate import changing
 from citekite.store.lease import PROPERTY as LEASE
@@ -73,12 +75,16 @@ class Collection:
         record: CollectionRecord,
         consistency: str,
         index: SearchIndex | None,
+        imports: Imports | None,
+        staging: Staging | None,
     ) -> None:
         self._client = client
         self._uri = uri
         self._physical = physical
         self._consistency = consistency
         self._index = index
+        self._imports = imports
+        self._staging = staging
         wide_rows = WIDE_ROWS if index is None else READ_ROWS
         self._all = self._rows = Rows(client, uri, physical, consistency, wide_rows=wide_rows)
         self._restricted = False
@@ -249,7 +255,7 @@ class Collection:
         """
         if self._restricted:
             raise AccessDenied("what some groups see of a collection cannot be written: use the whole collection")
-        writer = Writer(self, self._client, self._uri, self._physical, self._index, as_of)
+        writer = Writer(self, self._client, self._uri, self._physical, self._index, self._imports, self._staging, as_of)
         with changing(self._uri):
             try:
                 yield writer
@@ -266,6 +272,10 @@ class Collection:
         with translated("writing the collection's record", self._uri):
             self._client.alter_collection_properties(self._physical, properties={PROPERTY: record.to_json()})
         self.record = record
+
+    def is_importing(self) -> bool:
+        """Whether an import into the collection was begun of which nobody has seen the end."""
+        return bool(self._properties().get(IMPORT))
 
     def refresh(self) -> None:
         """Make the index beside the database current, where there is one."""

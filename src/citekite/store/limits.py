@@ -33,7 +33,7 @@ FIRST_DELAY, LONGEST_DELAY = 0.1, 2.0
 
 _READS = ("describe", "get", "has", "list")
 _READS_OF_ROWS = ("query", "search")
-_REPEATABLE = ("alter", "delete", "drop", "flush", "load", "upsert")
+_REPEATABLE = ("alter", "delete", "drop", "flush", "load", "refresh", "upsert")
 _ONCE = ("create_alias", "create_collection", "create_database", "create_index")
 
 _most_seconds: ContextVar[float | None] = ContextVar("most_seconds", default=None)

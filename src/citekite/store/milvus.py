@@ -10,9 +10,9 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
-from importlib import import_module
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,19 +20,18 @@ from typing import Any, Self
 from citekite.errors import StoreError, UnknownCollection
 from citekite.preload import preload
 from citekite.settings import Settings
-from citekite.store import embedded, schema
+from citekite.store import embedded
+from citekite.store.bulk import Imports, Staging
 from citekite.store.collection import Collection
+from citekite.store.connect import connect, make_collection, use_database
 from citekite.store.durable import sync_segments, sync_tree
-from citekite.store.faults import quiet_milvus, translated
+from citekite.store.faults import translated
 from citekite.store.gate import changing
 from citekite.store.limits import BoundedClient, patiently
 from citekite.store.record import PROPERTY, CollectionRecord
 from citekite.store.search_index import shared_index
 
-CONNECT_SECONDS = 10
 PATIENCE_SECONDS = 60.0
-# Left alone, gRPC lets ever more time pass before it looks whether a server is back, up to two minutes.
-RECONNECTING = {"grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 1_000}
 # A property of a generation that takes the name, as long as others are still to be dropped.
 _SWAP = "citekite.swap"
 _GENERATION = re.compile(r"(?P<name>.+)__(?P<number>\d+)")
@@ -52,12 +51,14 @@ class MilvusStore:
         database: str = "default",
         consistency: str = "Session",
         patience: float = PATIENCE_SECONDS,
+        staging: Staging | None = None,
     ) -> None:
         self.uri = uri
         self._token = token
         self._database = database
         self._consistency = consistency
         self._patience = patience
+        self._staging = staging
         self._path: Path | None = embedded.database_path(uri) if embedded.is_embedded(uri) else None
         self._client: Any = None
         self._session = 0  # in which the client was opened
@@ -73,6 +74,7 @@ class MilvusStore:
             database=settings.database,
             consistency=settings.consistency,
             patience=settings.store_seconds,
+            staging=Staging(settings.bulk_storage, settings.bulk_rows) if settings.bulk_storage else None,
         )
 
     @property
@@ -133,22 +135,11 @@ class MilvusStore:
         physical = f"{name}__{number}"
         lexical = self._path is None and self._has_full_text()
         record = replace(record, lexical=lexical).renewed()
-        # The embedded database is searched by the matrix beside it: a graph would cost time and memory for nothing.
-        dense_index = "FLAT" if self._path is not None else "AUTOINDEX"
-        fields, indexes = schema.build(client, record.dimension, lexical=lexical, dense_index=dense_index)
-
-        def make() -> None:
-            client.drop_collection(physical)  # what an attempt made that a restart of the server cut short
-            client.create_collection(
-                physical,
-                schema=fields,
-                consistency_level=self._consistency,
-                properties={PROPERTY: record.to_json()},
-            )
-            client.create_index(physical, indexes, sync=False)
-
         self._clear_remains(name)  # Milvus Lite makes no collection where there is a folder of that name
         with self._changing(f"creating collection {name!r}"):
+            make = partial(
+                make_collection, client, physical, record, self._consistency, is_embedded=self._path is not None
+            )
             patiently(make, self.uri, self._patience)
         return self._load(name, physical)
 
@@ -247,16 +238,9 @@ class MilvusStore:
     def _connect(self, *, create: bool) -> Any:
         if self._path is not None:
             embedded.check(self._path)
-        from pymilvus import MilvusClient
-
-        quiet_milvus()
-        with suppress(ModuleNotFoundError):
-            # pymilvus runs it at the first search, where it is installed: two threads at once would get half of it.
-            import_module("scipy.sparse")
-
         address = self.uri if self._path is None else str(self._path)
         with translated("connecting", self.uri):
-            client: Any = MilvusClient(address, token=self._token, timeout=CONNECT_SECONDS, grpc_options=RECONNECTING)
+            client = connect(address, self._token)
             if self._path is None:
                 client = BoundedClient(client, self.uri, self._patience)
             else:
@@ -265,7 +249,7 @@ class MilvusStore:
                 with embedded.frugal():
                     client.list_collections()  # which reads them all
             try:
-                self._use_database(client, create=create)
+                use_database(client, self.uri, self._database, create=create)
             except BaseException:
                 self._release(client)
                 raise
@@ -275,19 +259,6 @@ class MilvusStore:
         client.close()
         if self._path is not None:
             embedded.release(self._path, self._session)
-
-    def _use_database(self, client: Any, *, create: bool) -> None:
-        if self._database == "default":
-            return
-        databases = client.list_databases()
-        if self._database not in databases:
-            if not create:
-                raise UnknownCollection(
-                    f"there is no database {self._database!r} at {self.uri} (there are: {', '.join(databases)}): "
-                    "`citekite sync` makes it"
-                )
-            client.create_database(self._database)
-        client.use_database(self._database)
 
     def _present(self) -> list[str]:
         """As `_physical_names`; none where there is no database yet, or not that one of the server's."""
@@ -341,7 +312,8 @@ class MilvusStore:
                 client.load_collection(physical)
         record = CollectionRecord.from_json(description.get("properties", {}).get(PROPERTY, ""), name)
         index = shared_index(self._indexes() / physical) if self._path is not None else None
-        return Collection(client, self.uri, physical, record, self._consistency, index)
+        imports = Imports(self.uri, self._database, self._token) if self._path is None else None
+        return Collection(client, self.uri, physical, record, self._consistency, index, imports, self._staging)
 
     def _indexes(self) -> Path:
         """The folder with the search indexes beside the embedded database."""

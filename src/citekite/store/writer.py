@@ -12,11 +12,13 @@ from citekite.errors import StoreError
 from citekite.ports import Vectors
 from citekite.retrieve.lexical import english_share
 from citekite.store import schema
+from citekite.store.bulk import BulkLoad, Imports, Staging, mark
 from citekite.store.durable import sync_tree
 from citekite.store.embedded import database_path
 from citekite.store.faults import translated
 from citekite.store.lease import Lease
 from citekite.store.limits import hurried
+from citekite.store.record import SCHEMA_VERSION
 from citekite.store.search_index import SearchIndex, Version
 from citekite.store.sink import Batch, Parallel, Serial, Sink, batches
 from citekite.types import Chunk
@@ -52,9 +54,13 @@ class Writer:
         uri: str,
         physical: str,
         index: SearchIndex | None,
+        imports: Imports | None,
+        staging: Staging | None,
         as_of: str | None = None,
     ) -> None:
         self._as_of = as_of
+        self._imports = imports
+        self._staging = staging
         self._collection = collection
         self._client = client
         self._uri = uri
@@ -165,9 +171,8 @@ class Writer:
                 self._lease.release()
 
     def _start(self) -> None:
-        if self._lease is not None and self._started:
-            self._lease.renew()
         if self._started:
+            self._renew()
             return
         if self._lease is not None:
             self._lease.take()
@@ -176,6 +181,7 @@ class Writer:
                 self._collection.refresh()
                 self._index.begin()
         self._started = True
+        self._end_interrupted_import()
         latest = self._collection.reload_record()  # another writer may have changed it
         if self._as_of not in (None, latest.version):
             self.give_up()
@@ -185,6 +191,38 @@ class Writer:
             )
         self._record = replace(latest, **self._described).renewed()
         self._collection.save_record(self._record)
+        self._load_by_files_if_large()
+
+    def _end_interrupted_import(self) -> None:
+        """Let no row arrive behind the back of this writer, from an import that a killed one began."""
+        if self._imports is None or not self._collection.is_importing():
+            return
+        self._imports.await_all(self._physical, self._renew)
+        mark(self._client, self._uri, self._physical, "")
+        self.give_up()
+        raise StoreError(
+            "the last rows of a sync that was interrupted have only now arrived: run the same command again"
+        )
+
+    def _load_by_files_if_large(self) -> None:
+        if self._imports is None or self._staging is None or self._record.schema_version != SCHEMA_VERSION:
+            return
+        if self._collection.count() == 0:
+            fields, _ = schema.build(self._client, self._record.dimension, lexical=self._record.lexical)
+            self._sink = BulkLoad(
+                self._sink,
+                self._imports,
+                self._staging,
+                self._client,
+                self._physical,
+                fields,
+                self._collection.count,
+                self._renew,
+            )
+
+    def _renew(self) -> None:
+        if self._lease is not None:
+            self._lease.renew()
 
     def _count_english(self, texts: Iterable[str]) -> None:
         shares = [share for share in map(english_share, texts) if share is not None]
