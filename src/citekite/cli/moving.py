@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from citekite.cli.options import ORIGIN, SERVER, STORE, takes_settings
+from citekite.cli.options import BULK, ORIGIN, SERVER, STORE, takes_settings
 from citekite.cli.progress import reporting
 from citekite.cli.show import counted
 from citekite.cli.target import open_knowledge_base, open_store, require_no_server
@@ -29,11 +29,11 @@ Replace = Annotated[bool, typer.Option("--replace", help="Replace a collection o
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 ToFile = Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.", show_default=False)]
 
-TARGET = ("token", "database", "collection", "consistency")
+TARGET = ("token", "database", "collection", "consistency", "store_seconds")
 HOME = ("uri", "data_dir")
 
 
-@takes_settings(*TARGET, *ORIGIN)
+@takes_settings(*TARGET, *BULK, *ORIGIN)
 def copy(
     arguments: dict[str, Any],
     source: Annotated[str, typer.Argument(metavar="SOURCE_URI", help="Where the collection is: a .db path or a URI.")],
@@ -71,7 +71,7 @@ def export(
     _show_file(done, f"exported {counted(done.content, 'chunk')}", as_json=as_json)
 
 
-@takes_settings(*STORE)
+@takes_settings(*STORE, *BULK)
 def import_(
     arguments: dict[str, Any],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `citekite export` wrote.")],

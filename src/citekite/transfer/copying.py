@@ -18,7 +18,13 @@ def copy_collection(settings: Settings, source: str, name: str, *, replacing: bo
     Raises what `fill` raises.
     """
     token = settings.source_token.get_secret_value() if settings.source_token else ""
-    origin_store = MilvusStore(source, token=token, database=settings.source_database, consistency=settings.consistency)
+    origin_store = MilvusStore(
+        source,
+        token=token,
+        database=settings.source_database,
+        consistency=settings.consistency,
+        patience=settings.store_seconds,
+    )
     with origin_store, MilvusStore.from_settings(settings) as store:
         same = (origin_store.path or source, settings.source_database) == (store.path or store.uri, settings.database)
         if same and name == settings.collection:
