@@ -23,7 +23,7 @@ def json_of(response: httpx2.Response) -> Any:
     """The parsed body of a reply."""
     try:
         return json.loads(response.content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         start = response.content[:60].decode("utf-8", "replace")
         raise ValueError(f"no JSON ({error}): it starts with {start!r}") from None
 
@@ -85,14 +85,17 @@ def pieces_of(chunks: Iterable[ChatCompletionChunk], ends: float = math.inf) -> 
     usage: Usage | None = None
     try:
         for chunk in chunks:
-            usage = _usage(chunk) or usage
-            for choice in (getattr(chunk, "choices", None) or [])[:1]:
-                if choice.delta and choice.delta.content:
-                    yield Piece(choice.delta.content)
-                finish_reason = choice.finish_reason or finish_reason
+            part = _part(chunk)
+            if part.text:
+                yield Piece(part.text)
+            usage = part.usage or usage
+            finish_reason = part.finish_reason or finish_reason
             if time.monotonic() >= ends:
                 finish_reason = finish_reason or "time"
                 break
+    except RecursionError as error:
+        if finish_reason is None:
+            raise ValueError(f"an event that is nested too deeply ({error})") from None
     except (openai.APIError, ValueError):
         if finish_reason is None:
             raise
@@ -138,6 +141,16 @@ def _vector(embedding: Any) -> Vectors:
     return vector
 
 
-def _usage(chunk: ChatCompletionChunk) -> Usage | None:
-    usage = getattr(chunk, "usage", None)
-    return Usage(usage.prompt_tokens or 0, usage.completion_tokens or 0) if usage else None
+def _part(chunk: ChatCompletionChunk) -> Piece:
+    """What one event of a stream adds; the SDK hands on whatever was sent, in the types of what should have been."""
+    try:
+        choice = next(iter(getattr(chunk, "choices", None) or []), None)
+        text = (choice and choice.delta and choice.delta.content) or ""
+        reason = choice and choice.finish_reason
+        usage = getattr(chunk, "usage", None)
+        counts = [count or 0 for count in (usage.prompt_tokens, usage.completion_tokens)] if usage else []
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f"an event of another form than a chat completion ({error})") from None
+    if not isinstance(text, str) or not isinstance(reason, str | None) or not all(isinstance(n, int) for n in counts):
+        raise ValueError(f"an event with something else than text in it: {chunk!r:.100}")
+    return Piece(text, reason, Usage(*counts) if usage else None)

@@ -150,7 +150,13 @@ def _retrieved(values: Values) -> Retrieved:
 
 
 def _failed(values: Values) -> Failed:
-    return Failed(parse_problem(values["problem"]), values["partial"])
+    return Failed(parse_problem(values["problem"]), _text(values["partial"]))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
 
 
 def _made(kind: type[T], values: Values, **built: Any) -> T:
@@ -169,7 +175,7 @@ def _kinds(base: type[CitekiteError]) -> Iterator[type[CitekiteError]]:
 _EVENTS: dict[str, Callable[[Values], Event]] = {
     "Step": lambda values: _made(Step, values),
     "Retrieved": _retrieved,
-    "Delta": lambda values: _made(Delta, values),
+    "Delta": lambda values: Delta(_text(values["text"])),
     "Cited": lambda values: _made(Cited, values),
     "Done": lambda values: Done(parse_answer(values["answer"])),
     "Failed": _failed,

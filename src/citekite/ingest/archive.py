@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import lzma
 import posixpath
 import re
 import stat
@@ -27,7 +28,10 @@ MOST_MEMBERS = 100_000
 _LEAST_MEMBER = 30 + 46 + 2  # bytes: two headers, and the name twice
 _ENTRY = b"PK\x01\x02"
 # What zipfile raises on damaged archives; NotImplementedError is a compression method that it does not have.
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError, RuntimeError)
+DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(EOFError, NotImplementedError, OSError, ValueError, RuntimeError),
+)
 
 
 class Archive:
@@ -66,7 +70,7 @@ class Archive:
         with self._opened() as archive:
             for member in archive.infolist():
                 path = member.orig_filename
-                if member.is_dir() or _hidden(path):
+                if path.endswith("/") or _hidden(path):  # is_dir() fails for a member without a name
                     continue
                 source = f"{self._source}!/{path.encode('utf-8', 'backslashreplace').decode()}"
                 if reason := _escape(path) or (_refusal(member) if chosen(path) else None):
@@ -92,7 +96,7 @@ class Archive:
                     size += len(piece)
                     self._count(member, size)
                     pieces.append(piece)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise DocumentError(f"it cannot be unpacked: {error}") from error
         finally:
             self._unread.discard(member.header_offset)
@@ -110,7 +114,7 @@ class Archive:
                     f"{self._source} has more than {MOST_MEMBERS:,} members: unpack it and sync the folder"
                 )
             return zipfile.ZipFile(self._content)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise DocumentError(f"{self._source} is not a zip archive that can be read: {error}") from error
 
     def _count(self, member: zipfile.ZipInfo, size: int) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from citekite.errors import DocumentError
+from citekite.ingest.archive import DAMAGE
 from citekite.ingest.formats import MEDIA_TYPES, Kind, format_of, is_known, is_without_text, suffix_of
 
 _HEAD = 4096
@@ -120,7 +121,7 @@ def _packed(file: IO[bytes]) -> Found:
         with zipfile.ZipFile(file) as archive:
             names = set(archive.namelist())
             declared = archive.read("mimetype")[:60] if _is_small(archive, "mimetype") else b""
-    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError, EOFError) as error:
+    except DAMAGE as error:
         return Found(None, f"a damaged zip archive ({error})")
     if declared.strip() == b"application/epub+zip":
         return Found("epub", "an e-book (EPUB)")

@@ -158,11 +158,13 @@ def _csv_rows(text: str, suffix: str) -> Iterator[Row | str]:
 
 def _columns(header: list[str]) -> list[str]:
     """Names for all columns, each once: a nameless one is named by its number, a repeated one numbered."""
-    columns: list[str] = []
+    columns: dict[str, None] = {}  # in order, and each looked up at once: a header may have a hundred thousand
     for number, field in enumerate(header, 1):
         name = one_line(field) or f"column {number}"
-        columns.append(name if name not in columns else f"{name} {number}")
-    return columns
+        while name in columns:
+            name = f"{name} {number}"
+        columns[name] = None
+    return list(columns)
 
 
 def _delimiter(text: str) -> str:

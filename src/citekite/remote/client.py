@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 # A server that is there accepts a connection at once; one that is not should not be waited for.
 CONNECT_SECONDS = 5.0
+# What comes of reading values that have another form than a server of this version gives them.
+_UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
 
 
 class ServerClient:
@@ -72,10 +74,12 @@ class ServerClient:
         parts = [("files", (name, content)) for name, content in files]
         return self._send("POST", path, read, files=parts, data=_given(fields))
 
-    def events(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Iterator[tuple[str, Any]]:
-        """The server-sent events of a path: name and values; closing the iterator closes the connection.
+    def events(
+        self, method: str, path: str, read: Callable[[str, Any], T], body: Mapping[str, Any] | None = None
+    ) -> Iterator[T]:
+        """What `read` makes of the name and values of each server-sent event of a path.
 
-        So does `citekite.cancel`, at the next event.
+        Closing the iterator closes the connection; so does `citekite.cancel`, at the next event.
         """
         import httpx2
 
@@ -83,9 +87,11 @@ class ServerClient:
         try:
             for event in httpx2.EventSource(response, max_event_size=None):
                 check()
-                yield event.event, json.loads(event.data)
-        except (httpx2.TransportError, httpx2.DecodingError, ValueError) as error:
+                yield read(event.event, json.loads(event.data))
+        except (httpx2.TransportError, httpx2.DecodingError) as error:
             raise self._broken(error) from None
+        except _UNREADABLE as error:
+            raise self._unreadable(error) from None
         finally:
             response.close()
 
@@ -127,11 +133,8 @@ class ServerClient:
             return read(body)
         except httpx2.RequestError as error:
             raise self._broken(error) from None
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ServerError(
-                f"{self.server} answered in a form that citekite {__version__} cannot read ({error!r}): "
-                "is it a citekite server of this version?"
-            ) from None
+        except _UNREADABLE as error:
+            raise self._unreadable(error) from None
         finally:
             response.close()
 
@@ -186,6 +189,12 @@ class ServerClient:
             where = response.headers.get("location", "nowhere")
             return ServerError(f"{self.server} redirects to {where}: give that address")
         return ServerError(f"{self.server} answered {status}, and not as a citekite server does: is the address right?")
+
+    def _unreadable(self, error: Exception) -> ServerError:
+        return ServerError(
+            f"{self.server} answered in a form that citekite {__version__} cannot read ({error!r}): "
+            "is it a citekite server of this version?"
+        )
 
     def _broken(self, error: Exception) -> ServerError:
         reason = str(error) or type(error).__name__

@@ -43,9 +43,9 @@ class Follower:
         path = f"jobs/{quote(job['id'], safe='')}"
         with self._cancelling(path):
             while job["state"] in ("queued", "running"):
-                for name, values in self.client.events("GET", f"{path}/events"):
-                    if name == "Progress":
-                        self.report(parse_progress(values))
+                for progress in self.client.events("GET", f"{path}/events", _progress):
+                    if progress:
+                        self.report(progress)
                 job = self.client.get(path, dict)
         try:
             return parse_outcome(job)
@@ -159,3 +159,8 @@ def merged(first: SyncReport, second: SyncReport) -> SyncReport:
     3
     """
     return SyncReport(**{one.name: getattr(first, one.name) + getattr(second, one.name) for one in fields(SyncReport)})
+
+
+def _progress(name: str, values: Any) -> Progress | None:
+    """The progress that an event tells of, where it does."""
+    return parse_progress(values) if name == "Progress" else None

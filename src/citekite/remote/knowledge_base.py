@@ -160,8 +160,7 @@ class RemoteKnowledgeBase:
         body = {**self._question(question, k, filter, mode), "history": turns, "deep": deep}
         partial = ""
         try:
-            for name, values in self._client.events("POST", "ask/stream", body):
-                event = parse_event(name, values)
+            for event in self._client.events("POST", "ask/stream", parse_event, body):
                 if isinstance(event, Delta):
                     partial += event.text
                 yield event
