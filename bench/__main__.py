@@ -14,6 +14,7 @@ from bench import (
     evaluation,
     extractive,
     fusion,
+    fuzz,
     growth,
     kills,
     quality,
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, Callable[..., None]] = {
     "serving": serving.main,
     "kills": kills.main,
     "soak": soak.main,
+    "fuzz": fuzz.main,
     "api": api.main,
 }
 
@@ -48,9 +50,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure citekite against its targets.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)} (default: all)")
     parser.add_argument("--minutes", type=float, default=2.0, help="how long `soak` takes (default: 2)")
+    parser.add_argument("--seconds", type=int, default=fuzz.SECONDS, help="how long `fuzz` tries each of its targets")
     arguments = parser.parse_args()
     names = arguments.names or list(BENCHMARKS)
-    options = {"soak": {"minutes": arguments.minutes}}
+    options = {"soak": {"minutes": arguments.minutes}, "fuzz": {"seconds": arguments.seconds}}
     if unknown := set(names) - set(BENCHMARKS):
         parser.error(f"no benchmark {', '.join(sorted(unknown))!r}: there are {', '.join(BENCHMARKS)}")
     missing = False

@@ -17,7 +17,7 @@ from bench.growth_figures import GROWTH_HEADS, MILLION_HEADS, growth_rows, milli
 from bench.report import ROOT, load
 
 PAGES = tuple(
-    ROOT / "docs" / name for name in ("quality.md", "serve.md", "milvus.md", "faults.md", "models.md", "scale.md")
+    ROOT / "docs" / f"{name}.md" for name in ("quality", "serve", "milvus", "faults", "models", "scale", "sources")
 )
 FIGURES = ROOT / "docs" / "figures"
 EMBEDDERS = (STATIC, MINILM)
@@ -131,6 +131,21 @@ def kills_table() -> str:
         rows.append([job["job"], str(job["kills"]), stages, str(job["different"]), again])
     heads = ["", "kills", "killed in the stage", "unlike a clean run after the rerun", "most texts embedded again"]
     return _table(heads, rows)
+
+
+def fuzz_table() -> str:
+    """Inputs tried for each target of fuzzing, what came of them, and all together."""
+    targets = load("fuzz")["targets"]
+    rows = [
+        [
+            one["target"],
+            *(f"{count:,}" for count in (one["inputs"], one["crashes"], one["hangs"], len(one["findings"]))),
+        ]
+        for one in targets
+    ]
+    sums = [sum(int(row[column].replace(",", "")) for row in rows) for column in range(1, 5)]
+    rows.append(["together", *(f"{count:,}" for count in sums)])
+    return _table(["target", "inputs", "crashes", "hangs", "broken laws"], rows)
 
 
 def plot_fusion(path: Path) -> None:
@@ -253,6 +268,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "growth": lambda: _table(GROWTH_HEADS, growth_rows()),
     "million": lambda: _table(MILLION_HEADS, million_rows()),
     "serving": lambda: filed_table("serving-streams", "serving-searches"),
+    "fuzz": fuzz_table,
 }
 
 
