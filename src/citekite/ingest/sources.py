@@ -1,7 +1,7 @@
 """From a source (a file, a folder, a zip archive, a URL, an upload) to the files in it.
 
-A folder is walked in the order of names. Hidden entries and what `.gitignore` files exclude are passed over, links to
-files are followed, links to folders are not (so that no walk goes round or leaves the folder unawares).
+In a folder of this machine, links to files are followed and links to folders are not, so that no walk goes round or
+leaves the folder unawares.
 """
 
 from __future__ import annotations
@@ -12,26 +12,22 @@ import os
 import posixpath
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from citekite.errors import DocumentError, SourceError
 from citekite.ingest.archive import Archive, too_large
 from citekite.ingest.base import LoadOptions, SourceFile
 from citekite.ingest.fetch import fetch, parse_url
-from citekite.ingest.formats import format_of, is_without_text, suffix_of
+from citekite.ingest.formats import format_of, suffix_of
 from citekite.ingest.uploads import parse_upload, upload_path
+from citekite.ingest.walk import Entry, chooser, walk
 from citekite.reports import Failure
-
-if TYPE_CHECKING:
-    from pathspec import GitIgnoreSpec
 
 __all__ = ["LoadOptions", "SourceFile", "find_files", "is_under", "normalise_source"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
-_EVERYTHING = ("**",)
 
 
 def normalise_source(source: str) -> str:
@@ -79,7 +75,7 @@ def _find_local(root: str, options: LoadOptions) -> Iterator[SourceFile | Failur
     except OSError as error:
         raise SourceError(f"{root!r} cannot be read: {error.strerror}") from error
     if stat.S_ISDIR(mode):
-        yield from _Walk(path, options).files()
+        yield from walk(_LocalTree(path, options), options)
     elif not stat.S_ISREG(mode):
         raise SourceError(f"{root!r} is neither a file nor a folder")
     else:
@@ -88,13 +84,17 @@ def _find_local(root: str, options: LoadOptions) -> Iterator[SourceFile | Failur
 
 def _find_file(path: Path, source: str, options: LoadOptions) -> Iterator[SourceFile | Failure]:
     """A file that is a source itself, or the members of the archive that is one."""
-    if suffix_of(path.name) != ".zip":
-        yield _local_file(path, source, options)
-        return
     try:
-        yield from Archive(str(path), source, options).find_files(_chooser(options))
+        yield from _files_of(path, source, options)
     except DocumentError as error:
         raise SourceError(str(error)) from error
+
+
+def _files_of(path: Path, source: str, options: LoadOptions) -> Iterator[SourceFile | Failure]:
+    if suffix_of(path.name) == ".zip":
+        yield from Archive(str(path), source, options).find_files(chooser(options))
+    else:
+        yield SourceFile(source, path.name, functools.partial(_read, str(path), options.max_file_bytes))
 
 
 def _normalise_upload(source: str) -> str:
@@ -120,7 +120,7 @@ def _find_fetched(url: str, options: LoadOptions) -> Iterator[SourceFile | Failu
     fetched = fetch(url, options)
     if format_of(fetched.name, fetched.content_type) == "zip":
         try:
-            yield from Archive(fetched.content, url, options).find_files(_chooser(options))
+            yield from Archive(fetched.content, url, options).find_files(chooser(options))
         except DocumentError as error:
             raise SourceError(str(error)) from error
         return
@@ -154,10 +154,6 @@ def _not_empty(data: bytes) -> bytes:
     return data
 
 
-def _local_file(path: Path, source: str, options: LoadOptions) -> SourceFile:
-    return SourceFile(source, path.name, functools.partial(_read, str(path), options.max_file_bytes))
-
-
 def _read(path: str, limit: int) -> bytes:
     try:
         with Path(path).open("rb") as file:
@@ -172,131 +168,46 @@ def _read(path: str, limit: int) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ignore:
-    """The rules of one `.gitignore` file, and the folder in which it lies."""
+class _LocalTree:
+    """A folder of this machine, to be walked."""
 
-    folder: Path
-    rules: GitIgnoreSpec
+    root: Path
+    options: LoadOptions
 
-
-@dataclass(frozen=True, slots=True)
-class _Folder:
-    """A folder to be entered, and the rules that hold in it."""
-
-    path: Path
-    ignores: tuple[_Ignore, ...]
-
-
-class _Walk:
-    """One walk over a folder; without recursion, because folders nest deeper than Python calls may."""
-
-    def __init__(self, root: Path, options: LoadOptions) -> None:
-        self._root = root
-        self._options = options
-        self._chosen = _chooser(options)
-
-    def files(self) -> Iterator[SourceFile | Failure]:
-        levels = [self._entries(_Folder(self._root, ()))]
-        while levels:
-            entry = next(levels[-1], None)
-            if entry is None:
-                levels.pop()
-            elif isinstance(entry, _Folder):
-                levels.append(self._entries(entry))
-            else:
-                yield entry
-
-    def _entries(self, entered: _Folder) -> Iterator[SourceFile | Failure | _Folder]:
-        folder, ignores = entered.path, entered.ignores
+    def entries(self, folder: str) -> Iterator[Entry]:
         try:
-            with os.scandir(folder) as scan:
-                entries = sorted(scan, key=lambda entry: entry.name)
-            ignores += tuple(_read_ignore(folder / entry.name) for entry in entries if entry.name == ".gitignore")
+            with os.scandir(self.root / folder) as scan:
+                found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in scan]
         except OSError as error:
-            yield Failure(str(error.filename or folder), f"it cannot be read: {error.strerror}")
-            return
-        for entry in entries:
-            path = folder / entry.name
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                if not _ignored(path, ignores, folder=True) and not self._excluded(path):
-                    yield _Folder(path, ignores)
-            elif not _ignored(path, ignores, folder=False):
-                yield from self._file(path)
+            raise DocumentError(f"it cannot be read: {error.strerror}") from error
+        for name, is_folder in found:
+            yield Entry(name, is_folder, functools.partial(self._files, self.root / folder / name))
 
-    def _excluded(self, folder: Path) -> bool:
-        """Whether all of a folder is excluded, so that it need not be entered."""
-        return self._exclude_folder(folder.relative_to(self._root).as_posix() + "/")
+    def read_text(self, path: str) -> str:
+        try:
+            return (self.root / path).read_text(encoding="utf-8-sig", errors="surrogateescape")
+        except OSError as error:
+            raise DocumentError(f"it cannot be read: {error.strerror}") from error
 
-    @functools.cached_property
-    def _exclude_folder(self) -> Callable[[str], bool]:
-        return _globs(self._options.exclude).match_file
+    def source_of(self, path: str) -> str:
+        return _printable(self.root / path)
 
-    def _file(self, path: Path) -> Iterator[SourceFile | Failure]:
-        if is_without_text(path.name) or not self._chosen(path.relative_to(self._root).as_posix()):
-            return
-        printable = os.fsencode(path).decode("utf-8", "backslashreplace")
-        if printable != str(path):
-            yield Failure(printable, "its name is not UTF-8; rename it")
-            return
+    def _files(self, path: Path) -> Iterator[SourceFile | Failure]:
+        if _printable(path) != str(path):
+            raise DocumentError("its name is not UTF-8; rename it")
         try:
             mode = path.stat().st_mode
         except OSError as error:
-            yield Failure(printable, f"it cannot be read: {error.strerror}")
-            return
+            raise DocumentError(f"it cannot be read: {error.strerror}") from error
         if stat.S_ISDIR(mode):  # a link to a folder
             return
         if not stat.S_ISREG(mode):
-            yield Failure(printable, "it is not a regular file")
-        elif suffix_of(path.name) == ".zip":
-            yield from self._archive(path)
-        else:
-            yield _local_file(path, path.as_posix(), self._options)
-
-    def _archive(self, path: Path) -> Iterator[SourceFile | Failure]:
-        try:
-            yield from Archive(str(path), path.as_posix(), self._options).find_files(self._chosen)
-        except DocumentError as error:
-            yield Failure(path.as_posix(), str(error))
+            raise DocumentError("it is not a regular file")
+        yield from _files_of(path, path.as_posix(), self.options)
 
 
-def _chooser(options: LoadOptions) -> Callable[[str], bool]:
-    """Whether a path relative to the root passes `include` and `exclude`, and may hold text."""
-    include, exclude = _globs(options.include or _EVERYTHING), _globs(options.exclude)
-    return lambda path: not is_without_text(path) and include.match_file(path) and not exclude.match_file(path)
-
-
-def _globs(patterns: Iterable[str]) -> GitIgnoreSpec:
-    """Globs as in `.gitignore`: `*.md` at any depth, `docs/*.md` from the root, `**` for any number of folders."""
-    from pathspec import GitIgnoreSpec
-
-    try:
-        return GitIgnoreSpec.from_lines(patterns)
-    except ValueError as error:
-        raise SourceError(f"include and exclude take globs such as '*.md' or 'docs/**': {error}") from None
-
-
-def _read_ignore(path: Path) -> _Ignore:
-    from pathspec import GitIgnoreSpec
-    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
-
-    patterns = []
-    for line in path.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n"):
-        try:
-            patterns.append(GitIgnoreSpecPattern(line.removesuffix("\r")))
-        except ValueError:
-            continue  # as git does with a line that is no pattern
-    return _Ignore(path.parent, GitIgnoreSpec(patterns))
-
-
-def _ignored(path: Path, ignores: tuple[_Ignore, ...], *, folder: bool) -> bool:
-    """As git decides: the deepest `.gitignore` that has a matching rule, and the last such rule in it."""
-    for ignore in reversed(ignores):
-        relative = path.relative_to(ignore.folder).as_posix() + ("/" if folder else "")
-        if (include := ignore.rules.check_file(relative).include) is not None:
-            return include
-    return False
+def _printable(path: Path) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _similar(path: Path) -> str:
