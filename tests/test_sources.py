@@ -190,7 +190,7 @@ def test_normalise_source_makes_paths_absolute_without_resolving_links(
 
 
 @pytest.mark.parametrize(
-    "source", ["", "a\0b", "ftp://example.com/a", "file:///etc/passwd", "http://", "http://a:b@c/"]
+    "source", ["", "a\0b", "ftp://", "file://etc/passwd", "http://", "http://a:b@c/", "ftp://a:b@c/", "zip:///a.zip"]
 )
 def test_what_is_no_source_is_refused(source: str) -> None:
     with pytest.raises(SourceError):

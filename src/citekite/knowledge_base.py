@@ -68,7 +68,7 @@ class KnowledgeBase:
         report: Callable[[Progress], None] = _no_report,
         stopped: Callable[[], bool] = _never,
     ) -> SyncReport:
-        """Bring the collection to the state of the sources: files, folders, zip archives, http(s) URLs.
+        """Bring the collection to the state of the sources: files, folders, zip archives, URLs.
 
         Unchanged documents cost nothing, a changed one embeds only its new chunks; `prune` deletes documents that left
         the sources. `access` names the groups that may see the documents, () or "everyone" lets all readers; with None

@@ -28,7 +28,10 @@ def sync(
     arguments: dict[str, Any],
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="SOURCE...", help="Files, folders, .zip archives, or http(s) URLs of a page or a zip."),
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Files, folders, .zip archives, http(s) URLs of a page or a zip, or object stores (s3://bucket/docs).",
+        ),
     ],
     prune: Annotated[bool, typer.Option("--prune", help="Delete documents that left the sources.")] = False,
     access: Annotated[

@@ -1,4 +1,4 @@
-"""From a source (a file, a folder, a zip archive, a URL, an upload) to the files in it.
+"""From a source (a file, a folder, a zip archive, a URL, an object store, an upload) to the files in it.
 
 In a folder of this machine, links to files are followed and links to folders are not, so that no walk goes round or
 leaves the folder unawares.
@@ -15,12 +15,14 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from citekite.errors import DocumentError, SourceError
 from citekite.ingest.archive import Archive, too_large
 from citekite.ingest.base import LoadOptions, SourceFile
 from citekite.ingest.fetch import fetch, parse_url
 from citekite.ingest.formats import format_of, suffix_of
+from citekite.ingest.object_store import find_objects, normalise_object_url
 from citekite.ingest.uploads import parse_upload, upload_path
 from citekite.ingest.walk import Entry, chooser, walk
 from citekite.reports import Failure
@@ -31,12 +33,15 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
 def normalise_source(source: str) -> str:
-    """The canonical form of a source: a URL as given without its fragment, else the absolute path, links unresolved.
+    """The canonical form of a source: a web address without its fragment, else the absolute path, links unresolved.
 
-    Raises `SourceError` for a URL that is not http(s) or has a password in it, and for an upload without a plain name.
+    A `file://` URL is the path that it stands for. Raises `SourceError` for a URL that has a password in it or names no
+    place, and for an upload without a plain name.
 
     >>> normalise_source("https://example.com/a?b#c"), normalise_source("/docs/../notes/")
     ('https://example.com/a?b', '/notes')
+    >>> normalise_source("file:///my%20docs"), normalise_source("s3://bucket/docs/")
+    ('/my docs', 's3://bucket/docs')
     """
     return _scheme_of(source).normalise(source)
 
@@ -64,6 +69,13 @@ def _normalise_path(source: str) -> str:
     if not source or "\0" in source:
         raise SourceError(f"{source!r} is not a path or URL")
     return Path(os.path.abspath(source)).as_posix()  # noqa: PTH100 - Path.resolve() would follow links
+
+
+def _normalise_file_url(url: str) -> str:
+    path = unquote(url.partition("://")[2])
+    if not path.startswith("/"):
+        raise SourceError(f"{url!r} names no absolute path: with three slashes, file:///folder/name, it does")
+    return _normalise_path(path)
 
 
 def _find_local(root: str, options: LoadOptions) -> Iterator[SourceFile | Failure]:
@@ -139,13 +151,21 @@ class _Scheme:
 
 _PATH = _Scheme(_normalise_path, _find_local)
 _WEB = _Scheme(_normalise_url, _find_fetched)
-_SCHEMES = {"http": _WEB, "https": _WEB, "upload": _Scheme(_normalise_upload, _find_uploaded)}
+_FILE = _Scheme(_normalise_file_url, _find_local)
+_OBJECTS = _Scheme(normalise_object_url, find_objects)
+_SCHEMES = {
+    "file": _FILE,
+    "local": _FILE,
+    "http": _WEB,
+    "https": _WEB,
+    "upload": _Scheme(_normalise_upload, _find_uploaded),
+}
 
 
 def _scheme_of(source: str) -> _Scheme:
-    """The kind of a source; an unknown scheme is left to the web's parser, which refuses it in words."""
+    """The kind of a source; a scheme that is none of these is one of fsspec, or refused in words."""
     found = _SCHEME.match(source)
-    return _SCHEMES.get(found[1].lower(), _WEB) if found else _PATH
+    return _SCHEMES.get(found[1].lower(), _OBJECTS) if found else _PATH
 
 
 def _not_empty(data: bytes) -> bytes:

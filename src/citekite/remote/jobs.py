@@ -144,7 +144,7 @@ def upload_name(source: str, root: str) -> str:
     >>> upload_name("/srv/handbook/staff/leave.md", "/srv/handbook"), upload_name("/srv/a.zip!/b.md", "/srv/a.zip")
     ('handbook--staff--leave.md', 'a.zip--b.md')
     """
-    above = posixpath.join(posixpath.dirname(root), "")
+    above = root.removesuffix(posixpath.basename(root))
     return source.removeprefix(above).replace("!/", "/").replace("/", "--")
 
 

@@ -80,9 +80,9 @@ class RemoteKnowledgeBase:
         """Bring the collection to the state of the sources; returns when the server is done.
 
         A server on the same machine reads the files itself. Another one is sent those that a sync would read, as
-        uploads, and fetches URLs itself; `prune` is then a `SettingsError`, as it does not see what is gone. `access`
-        names the groups that may see the documents, by default the server's choice for the key. When `stopped` returns
-        True the job is cancelled and `KeyboardInterrupt` raised.
+        uploads, and fetches web addresses itself; `prune` is then a `SettingsError`, as it does not see what is gone.
+        `access` names the groups that may see the documents, by default the server's choice for the key. When `stopped`
+        returns True the job is cancelled and `KeyboardInterrupt` raised.
         """
         from citekite.ingest.base import LoadOptions
         from citekite.ingest.sources import normalise_source
@@ -105,7 +105,7 @@ class RemoteKnowledgeBase:
         upload = Upload(follower, LoadOptions.from_settings(self.settings), fields)
         done = NOTHING_DONE
         for root in roots:
-            if "://" in root:
+            if root.startswith(("http://", "https://")):
                 job = self._client.post("documents/url", dict, {"url": root, **fields})
                 done = merged(done, follower.follow(job))
             else:

@@ -23,7 +23,7 @@ from citekite.serve.job_store import Job, JobKind
 from citekite.serve.principal import OWNER, Principal
 from citekite.serve.service import Service
 
-# What a key that writes may sync; anything else is read with what the server's own machine may read.
+# What a key that writes may sync; anything else is read with the rights and credentials of the server itself.
 _ANYONES = ("http://", "https://", "upload://")
 SAMPLE = Path(__file__).parent / "sample"
 
@@ -99,11 +99,14 @@ def start_sample(service: Service, caller: Principal, collection: str | None) ->
 def start_sync(
     service: Service, caller: Principal, collection: str | None, asked: SyncRequest, kind: JobKind = "sync"
 ) -> Job:
-    """Start the job that syncs URLs, uploads that are there, and, for an admin, paths of the server's machine."""
+    """Start the job that syncs web addresses, uploads that are there, and, for an admin, what the server can read."""
     kb = service.knowledge_base(caller, collection)
     sources = tuple(dict.fromkeys(map(normalise_source, asked.sources)))
     if caller.scope != "admin" and not all(source.lower().startswith(_ANYONES) for source in sources):
-        raise AccessDenied(f"the key {caller.name!r} may sync URLs; paths of the server's machine need the scope admin")
+        raise AccessDenied(
+            f"the key {caller.name!r} may sync http(s) URLs; paths of the server's machine and object stores need the "
+            "scope admin"
+        )
     access = _access_of(caller, kb, sources, asked)
 
     def work(report: Reporter, stopped: Callable[[], bool]) -> SyncReport:
