@@ -86,6 +86,7 @@ HEAVY = (
     "bs4",
     "docx",
     "fastapi",
+    "fsspec",
     "httpx2",
     "lxml",
     "mcp",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import pickle
+import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +17,7 @@ import pytest
 
 from citekite.errors import DocumentError, MissingExtra, SourceError, StoreError
 from citekite.ingest.base import LoadOptions, SourceFile
+from citekite.ingest.scan import READS_AT_ONCE
 from citekite.ingest.sources import find_files, is_under, normalise_source
 from citekite.reports import Failure
 from stored import BIRDS, free_port, knowledge_base
@@ -208,6 +211,30 @@ def test_a_bucket_is_synced_changed_cited_pruned_and_removed(bucket: Bucket, tmp
         assert [document.source for document in kb.documents()] == [f"{root}/owls.md"]
         with pytest.raises(StoreError, match="nothing of"):
             kb.remove(f"{root}/deep")
+
+
+def test_objects_are_read_side_by_side(
+    memory: fsspec.AbstractFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        memory.pipe(f"/docs/{number}.md", f"# {number}\n\nKite {number}.\n".encode())
+    lock, reading, most = threading.Lock(), 0, 0
+    read = type(memory).cat_file
+
+    def slow(store: fsspec.AbstractFileSystem, path: str, **options: Any) -> Any:
+        nonlocal reading, most
+        with lock:
+            reading += 1
+            most = max(most, reading)
+        time.sleep(0.05)
+        with lock:
+            reading -= 1
+        return read(store, path, **options)
+
+    monkeypatch.setattr(type(memory), "cat_file", slow)
+    with knowledge_base(tmp_path / "k.db") as kb:
+        assert kb.sync("memory://docs").new == 20
+    assert 4 < most <= READS_AT_ONCE
 
 
 def test_a_store_that_fails_in_the_middle_takes_nothing_from_the_collection(bucket: Bucket, tmp_path: Path) -> None:

@@ -64,14 +64,15 @@ class SourceFile:
 
     `source` is an absolute POSIX path, a URL, `upload://<space>/<name>`, or `<archive>!/<member path>`; `name` is the
     base name, whose suffix gives the format; `content_type` is what a web server said. `read()` raises `DocumentError`
-    when the file is unreadable, empty or too large. A file can be pickled, and then read where its path leads to the
-    same file; not so a member of an archive that was fetched.
+    when the file is unreadable, empty or too large; of one that `is_remote` it sends a request. A file can be pickled,
+    and then read where its path leads to the same file; not so a member of an archive that was fetched.
     """
 
     source: str
     name: str
     read: Callable[[], bytes]
     content_type: str | None = None
+    is_remote: bool = False
 
 
 @dataclass(frozen=True, slots=True)

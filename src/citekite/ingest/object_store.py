@@ -132,7 +132,7 @@ def _files_of(url: str, size: int | None, options: LoadOptions) -> Iterator[Sour
         content = _download(url, size or 0, options.max_archive_bytes)
         yield from Archive(content, url, options).find_files(chooser(options))
     else:
-        yield SourceFile(url, name, functools.partial(_read, url, size, options.max_file_bytes))
+        yield SourceFile(url, name, functools.partial(_read, url, size, options.max_file_bytes), is_remote=True)
 
 
 def _read(url: str, size: int | None, limit: int) -> bytes:

@@ -80,7 +80,7 @@ Outcome = Change | Unchanged | Failed | Remark
 
 def is_slow(file: SourceFile) -> bool:
     """Whether to read a file takes long, in which the thread that does it has nothing to do."""
-    return format_of(file.name, file.content_type) in APART
+    return file.is_remote or format_of(file.name, file.content_type) in APART
 
 
 def read_file(file: SourceFile, reading: Reading) -> Iterator[Outcome]:

@@ -22,6 +22,8 @@ from citekite.store.collection import Collection, DocumentState, RowVersion
 
 # Files that are listed ahead of the reading: of fewer, the progress has a total from the start.
 LISTED_AHEAD = 5_000
+# Files that are read at once where reading is slow: one of an object store takes some 50 ms, nearly all of it waiting.
+READS_AT_ONCE = 16
 
 
 @dataclass(slots=True)
@@ -86,7 +88,7 @@ class Scan:
     def changes(self) -> Iterator[Change]:
         """The changes of all documents that are new or changed, in the order of the sources."""
         with closing(read_ahead(self.files(), LISTED_AHEAD)) as files:
-            begun = begun_ahead(files, self._read, is_slow, 2 * self._parsers.processes)
+            begun = begun_ahead(files, self._read, is_slow, max(2 * self._parsers.processes, READS_AT_ONCE))
             for number, (file, outcomes) in enumerate(begun, start=1):
                 for outcome in outcomes:
                     if (change := self.take(file, outcome)) is not None:
