@@ -97,6 +97,7 @@ HEAVY = (
     "pydantic",
     "pymilvus",
     "pypdfium2",
+    "ray",
     "rich",
     "starlette",
     "tantivy",

@@ -38,6 +38,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "max_archive_mb": positive,
     "parse_seconds": positive,
     "allow_private_urls": st.booleans(),
+    "engine": st.sampled_from(["local", "ray"]),
+    "ray_address": words,
     "splitter": st.sampled_from(["sections", "separator"]),
     "separator": words,
     "chunk_characters": st.integers(200, 8000),

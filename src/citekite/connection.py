@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from citekite.errors import CollectionExists, DiskFull, EndpointReply, EndpointUnavailable
+from citekite.errors import CollectionExists, DiskFull, EndpointReply, EndpointUnavailable, SettingsError
 from citekite.models import Models
 from citekite.reports import CollectionStatus
 from citekite.settings import Settings
@@ -17,6 +17,7 @@ from citekite.settings import Settings
 if TYPE_CHECKING:
     from citekite.access import Grant
     from citekite.ingest.context_writer import ContextWriter
+    from citekite.ingest.embedding import Embedding
     from citekite.ingest.scan import Scan
     from citekite.ports import Embedder, Reporter, Splitter
     from citekite.store.collection import Collection
@@ -139,6 +140,28 @@ class Connection:
         given = {name: tuple(patterns) for name, patterns in globs.items() if patterns is not None}
         options = LoadOptions.from_settings(self.settings.model_copy(update=given))
         return Scan([str(source) for source in sources], collection, splitter, options, report, grant)
+
+    def embedding(
+        self,
+        scan: Scan,
+        embedder: Embedder,
+        contexts: ContextWriter | None,
+        report: Reporter,
+        stopped: Callable[[], bool],
+    ) -> Embedding:
+        """The stage of a sync that reads and embeds, on the engine of the settings."""
+        if self.settings.engine == "local":
+            from citekite.ingest.embedding import LocalEmbedding
+
+            return LocalEmbedding(scan, embedder, contexts, stopped)
+        if contexts is not None:
+            raise SettingsError(
+                "the engine 'ray' writes no contexts: use --engine local for this collection, or --no-contextual, "
+                "which drops the contexts that it has"
+            )
+        from citekite.ingest.ray_engine import RayEmbedding
+
+        return RayEmbedding(scan, self.settings, embedder.name, report, stopped)
 
     def forget(self) -> None:
         """Open the collection anew at the next use: another one may have taken its name."""

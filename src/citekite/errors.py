@@ -34,6 +34,7 @@
     │   ├── InternalError       a bug: its log has the traceback
     │   ├── UnknownJob          no such job
     │   └── UnknownReport       no such evaluation report
+    ├── ClusterError            the Ray cluster of `sync --engine ray`
     └── MissingExtra            an optional dependency that is not installed
 
 A message says what happened, with which value, and what to do next. Anything else that escapes is a bug, and keeps
@@ -204,12 +205,20 @@ class UnknownReport(ServerError):
     """There is no evaluation report of that name."""
 
 
+class ClusterError(CitekiteError):
+    """The Ray cluster that a sync runs on cannot be reached, or gave up."""
+
+
 class MissingExtra(CitekiteError):
     """An optional dependency is not installed."""
 
     def __init__(self, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs an optional dependency: pip install 'citekite[{extra}]'")
         self.extra = extra
+        self._purpose = purpose
+
+    def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, str]]:
+        return MissingExtra, (self.extra, self._purpose)
 
 
 @contextmanager
@@ -259,6 +268,7 @@ STATUS: dict[type[BaseException], Status] = {
     UnknownJob: Status(8, 404),
     UnknownReport: Status(8, 404),
     MissingExtra: Status(6, 501),
+    ClusterError: Status(9, 502),
     KeyboardInterrupt: Status(130, 499),
 }
 

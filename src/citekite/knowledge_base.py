@@ -91,14 +91,13 @@ class KnowledgeBase:
             with closing(self._connection.scan(sources, grant, collection, splitter, report, **globs)) as scan:
                 return sync(
                     scan,
-                    embedder,
+                    self._connection.embedding(scan, embedder, contexts, report, stopped),
                     collection,
                     lambda dimension: self._connection.create(embedder, dimension, splitter),
                     prune=prune,
                     splitter=splitter,
                     contexts=contexts,
                     report=report,
-                    stopped=stopped,
                 )
 
     def plan(

@@ -24,6 +24,7 @@ from citekite.types import Fusion, Mode, QueryExpansion
 Consistency = Literal["Strong", "Session", "Bounded", "Eventually"]
 EmbedderKind = Literal["static", "api", "sentence-transformers"]
 SplitterKind = Literal["sections", "separator"]
+EngineKind = Literal["local", "ray"]
 RerankerKind = Literal["none", "api", "sentence-transformers"]
 
 COLLECTION_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,199}$"
@@ -71,6 +72,8 @@ class Settings(BaseModel):
     max_archive_mb: float = Field(1000, gt=0)
     parse_seconds: float = Field(120, gt=0)
     allow_private_urls: bool = False
+    engine: EngineKind = "local"
+    ray_address: str | None = Field(None, min_length=1)
 
     # Split
     splitter: SplitterKind = "sections"

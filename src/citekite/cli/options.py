@@ -39,6 +39,8 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "max_archive_mb": (float, "Largest unpacked archive, in MB."),
     "parse_seconds": (float, "Longest time to parse one PDF, EPUB or office file, in seconds."),
     "allow_private_urls": (bool, "Allow URLs of private and loopback addresses."),
+    "engine": (str, "Where files are read and chunks embedded: local, or ray."),
+    "ray_address": (str, "Address of a Ray cluster, or auto; by default the cores of this machine."),
     "splitter": (str, "How documents are split: sections, or separator."),
     "separator": (str, "Where the separator splitter cuts."),
     "chunk_characters": (int, "Longest chunk of the sections splitter, in characters."),
@@ -120,6 +122,7 @@ LOAD = (
     "chunk_characters",
 )
 BULK = ("bulk_storage", "bulk_rows")
+ENGINE = ("engine", "ray_address")
 ENDPOINT = ("provider", "base_url", "api_key", "timeout", "retry_seconds")
 EMBED = (
     "embedder",
@@ -165,6 +168,7 @@ _SHORT = {"k": ("-k",)}
 _PANELS = {
     **dict.fromkeys((*STORE, *ORIGIN, *BULK), "Store"),
     **dict.fromkeys(LOAD, "Load and split"),
+    **dict.fromkeys(ENGINE, "Engine"),
     **dict.fromkeys(ENDPOINT, "Model endpoint"),
     **dict.fromkeys((*CHAT, *PRICE), "Chat model"),
     **dict.fromkeys((*EMBED, *BATCH, *CONTEXT), "Embed"),

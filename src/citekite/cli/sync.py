@@ -11,7 +11,20 @@ from typing import Annotated, Any
 
 import typer
 
-from citekite.cli.options import BATCH, BULK, CHAT, CONTEXT, EMBED, ENDPOINT, LOAD, PRICE, SERVER, STORE, takes_settings
+from citekite.cli.options import (
+    BATCH,
+    BULK,
+    CHAT,
+    CONTEXT,
+    EMBED,
+    ENDPOINT,
+    ENGINE,
+    LOAD,
+    PRICE,
+    SERVER,
+    STORE,
+    takes_settings,
+)
 from citekite.cli.progress import reporting
 from citekite.cli.show import counted
 from citekite.cli.target import open_directly, open_knowledge_base
@@ -23,7 +36,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@takes_settings(*LOAD, *EMBED, *BATCH, *CONTEXT, *CHAT, *PRICE, *ENDPOINT, *STORE, *BULK, *SERVER)
+@takes_settings(*LOAD, *ENGINE, *EMBED, *BATCH, *CONTEXT, *CHAT, *PRICE, *ENDPOINT, *STORE, *BULK, *SERVER)
 def sync(
     arguments: dict[str, Any],
     sources: Annotated[

@@ -47,6 +47,10 @@ class Embedded(Generic[T]):
     texts: int
     tokens: int
 
+    @property
+    def chunks(self) -> int:
+        return len(self.items)
+
 
 @dataclass(frozen=True, slots=True)
 class Refused(Generic[T]):

@@ -17,7 +17,7 @@ from citekite.types import Chunk, Document
 class Change:
     """What one document needs: entries to write, and ids to delete.
 
-    `added` counts the entries whose id is new, the others replace a row; `keep` counts rows that stay as they are;
+    `added` counts the entries whose id is new, `updated` those that replace a row, `keep` rows that stay as they are;
     `is_new` tells a document that the store did not know.
     """
 
@@ -26,6 +26,7 @@ class Change:
     entries: tuple[Entry, ...]
     stale: tuple[str, ...]
     added: int
+    updated: int
     keep: int
 
 
@@ -41,11 +42,13 @@ def difference(document: Document, chunks: Sequence[Chunk], digest: str, state: 
     # A row that has the digest already was written by a run that was cut short.
     missing = [chunk for chunk in chunks if rows.get(chunk.id) != digest]
     wanted = {chunk.id for chunk in chunks}
+    added = sum(id not in rows for id in wanted)
     return Change(
         document=document,
         is_new=state is None,
         entries=tuple(Entry(chunk, digest, len(chunks)) for chunk in missing),
         stale=tuple(id for id in rows if id not in wanted),
-        added=sum(id not in rows for id in wanted),
+        added=added,
+        updated=len(missing) - added,
         keep=len(chunks) - len(missing),
     )

@@ -44,7 +44,7 @@ class Tally:
         self.new += change.is_new
         self.changed += not change.is_new
         self.add += change.added
-        self.update += len(change.entries) - change.added
+        self.update += change.updated
         self.keep += change.keep
 
 

@@ -11,19 +11,20 @@ embedded again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
-from citekite.embed.batching import Embedded, Refused, embed_in_batches
+from citekite.embed.batching import Embedded, Refused
 from citekite.ingest.context_writer import ContextWriter
 from citekite.ingest.contextual import EXPECTED_TOKENS, contextual_model, prompts
-from citekite.ingest.pipeline import Put, Stage, read_ahead
-from citekite.ingest.plan import Change
+from citekite.ingest.embedding import Borrowed, Embedding, Result, Written
+from citekite.ingest.pipeline import Stage
 from citekite.ingest.scan import Scan
-from citekite.ports import Embedder, Reporter, Splitter
+from citekite.ports import Reporter, Splitter
 from citekite.reports import Progress, SyncPlan, SyncReport
 from citekite.settings import Settings
 from citekite.store.collection import Collection
@@ -33,10 +34,6 @@ from citekite.types import Usage
 
 Create = Callable[[int], Collection]
 
-# Chunks with a context that are embedded together: they were paid for, and are stored soon.
-CONTEXT_WINDOW = 64
-# Characters of documents that are read ahead of the embedding: some thousand chunks.
-READ_AHEAD = 4_000_000
 # Results ahead of the writing, besides the one that is handed over: what was paid for is soon stored.
 EMBEDDED_AHEAD = 0
 
@@ -102,7 +99,7 @@ def plan(scan: Scan, *, prune: bool, prices: Prices, contextual: bool) -> SyncPl
 
 def sync(
     scan: Scan,
-    embedder: Embedder,
+    embedding: Embedding,
     collection: Collection | None,
     create: Create,
     *,
@@ -110,17 +107,13 @@ def sync(
     splitter: Splitter,
     contexts: ContextWriter | None,
     report: Reporter,
-    stopped: Callable[[], bool],
 ) -> SyncReport:
     """Make the collection equal to the sources; `create(dimension)` makes it when the first vectors are there.
 
     What is embedded is stored as its batch returns, each chunk with its context where there is a writer of `contexts`.
-    When `stopped()` turns true no more documents are read, what is in flight is stored, and `KeyboardInterrupt` is
-    raised.
     """
     started = time.monotonic()
     with ExitStack() as stack:
-        embedding = _Embedding(scan, embedder, contexts, stopped)
         run = _Run(scan, embedding, collection, create, splitter, stack, report)
         run.store_all()
         if contexts is not None:
@@ -148,76 +141,13 @@ def sync(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Borrowed:
-    """Entries that need no vector of their own, each with the id of a chunk of the same content.
-
-    That chunk is stored, or was sent to be embedded before and will be, unless it is refused.
-    """
-
-    entries: list[tuple[Entry, str]]
-
-
-_Result = Embedded[Entry] | Refused[Entry] | _Borrowed
-
-
-class _Embedding:
-    """The stage between reading and writing; `total` is the number of entries to embed, once it is known."""
-
-    def __init__(
-        self, scan: Scan, embedder: Embedder, contexts: ContextWriter | None, stopped: Callable[[], bool]
-    ) -> None:
-        self.total: int | None = None
-        self.asks_for_contexts = contexts is not None
-        self._scan = scan
-        self._embedder = embedder
-        self._contexts = contexts
-        self._stopped = stopped
-        self._known = scan.known_vectors()
-
-    def run(self, put: Put[_Result]) -> None:
-        """Put the results, in the order in which they return."""
-        stopped = self._stopped
-        with closing(read_ahead(self._scan.changes(), READ_AHEAD, weigh=_characters, stopped=stopped)) as changes:
-            fresh = self._fresh(changes, put)
-            if self._contexts is None:
-                plain = (entry for change in fresh for entry in change.entries)
-                results = embed_in_batches(self._embedder, plain, _indexed_text, stopped=stopped)
-            else:
-                # The writer sees to a stop: what it has paid for is still embedded then.
-                placed = self._contexts.write(fresh, stopped)
-                results = embed_in_batches(self._embedder, placed, _indexed_text, window=CONTEXT_WINDOW)
-            for result in results:
-                put(result)
-
-    def _fresh(self, changes: Iterator[Change], put: Put[_Result]) -> Iterator[Change]:
-        """The changes with those entries alone whose content nobody has sent yet; the others are borrowed."""
-        borrowed: list[tuple[Entry, str]] = []
-        total = 0
-        for change in changes:
-            fresh: list[Entry] = []
-            for entry in change.entries:
-                if (lender := self._known.get(entry.chunk.id)) is not None:
-                    borrowed.append((entry, lender))
-                else:
-                    self._known.add(entry.chunk.id)
-                    fresh.append(entry)
-            if len(borrowed) >= WRITE_ROWS:
-                put(_Borrowed(borrowed))
-                borrowed = []
-            total += len(fresh)
-            yield replace(change, entries=tuple(fresh))
-        self.total = total
-        put(_Borrowed(borrowed))
-
-
 class _Run:
     """The writing side of one sync: the collection, made when it is needed, and the one writer to it."""
 
     def __init__(
         self,
         scan: Scan,
-        embedding: _Embedding,
+        embedding: Embedding,
         collection: Collection | None,
         create: Create,
         splitter: Splitter,
@@ -254,13 +184,18 @@ class _Run:
         for entry, lender in self._borrowed:
             self._scan.fail(entry.chunk.source, self._refused.get(lender, _LENDER_GONE))
 
-    def _take(self, result: _Result) -> None:
+    def _take(self, result: Result) -> None:
         match result:
             case Embedded():
                 self._store(result)
+                self._embedding.opened()
+                self._count(result)
+            case Written():
+                self.writer().count(result.counted, result.english)
+                self._count(result)
             case Refused():
                 self._refuse(result)
-            case _Borrowed():
+            case Borrowed():
                 self._borrowed += result.entries
                 if len(self._borrowed) >= self._look_again:
                     self._write_borrowed()
@@ -269,8 +204,10 @@ class _Run:
         if self.collection is None:
             self.collection = self._create(embedded.vectors.shape[1])
         self.writer().upsert(embedded.items, embedded.vectors)
-        self.texts += embedded.texts
-        self._stored += len(embedded.items)
+
+    def _count(self, result: Embedded[Entry] | Written) -> None:
+        self.texts += result.texts
+        self._stored += result.chunks
         self._report(Progress("embedding", self._stored, self._embedding.total, "chunks"))
 
     def _refuse(self, refused: Refused[Entry]) -> None:
@@ -283,13 +220,19 @@ class _Run:
         borrowed, self._borrowed = self._borrowed, []
         for start in range(0, len(borrowed), WRITE_ROWS):
             part = borrowed[start : start + WRITE_ROWS]
-            vectors = self.collection.vectors(sorted({id for _, id in part})) if self.collection is not None else {}
+            vectors = self._vectors({id for _, id in part})
             self._borrowed += (pair for pair in part if pair[1] not in vectors)
             if ready := [pair for pair in part if pair[1] in vectors]:
                 entries = self._with_known_contexts(ready)
                 self.writer().upsert(entries, np.stack([vectors[id] for _, id in ready]))
         # Those that wait are not asked for again with every few more.
         self._look_again = max(WRITE_ROWS, 2 * len(self._borrowed))
+
+    def _vectors(self, ids: set[str]) -> dict[str, npt.NDArray[np.float32]]:
+        if self.collection is None:
+            return {}
+        # Another process may just have stored them.
+        return self.collection.vectors(sorted(ids), consistency="Strong")
 
     def writer(self) -> Writer:
         """The writer, opened with the first change."""
@@ -308,11 +251,3 @@ class _Run:
 
 
 _LENDER_GONE = "a chunk with the same text was deleted while this ran: run the same command again"
-
-
-def _indexed_text(entry: Entry) -> str:
-    return entry.chunk.indexed_text
-
-
-def _characters(change: Change) -> int:
-    return len(change.document.text)

@@ -27,7 +27,7 @@ from citekite.store.lease import PROPERTY as LEASE
 from citekite.store.record import PROPERTY, CollectionRecord
 from citekite.store.rows import ACCESS, READ_ROWS, WIDE_ROWS, Row, Rows, Scored, from_field
 from citekite.store.search_index import SearchIndex, Selection, Version
-from citekite.store.writer import Entry, Writer
+from citekite.store.writer import Entry, SharedWriter, Writer
 from citekite.types import Chunk, StoredDocument, joined
 
 _REBUILD_ROWS = 2_000
@@ -148,9 +148,9 @@ class Collection:
         parts = (f"(source == {quote(source)} and ordinal in {sorted(places[source])})" for source in places)
         return [schema.to_chunk(row) for row in self.scan(" or ".join(parts), self._fields)]
 
-    def vectors(self, ids: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
-        """The stored vectors by chunk id."""
-        rows = self._rows.get(ids, ("id", schema.DENSE))
+    def vectors(self, ids: Sequence[str], *, consistency: str | None = None) -> dict[str, npt.NDArray[np.float32]]:
+        """The stored vectors by chunk id; `consistency` is another level than that of the collection."""
+        rows = self._rows.get(ids, ("id", schema.DENSE), consistency)
         return {id: np.asarray(row[schema.DENSE], dtype=np.float32) for id, row in rows.items()}
 
     def contexts(self, ids: Sequence[str]) -> dict[str, str]:
@@ -266,6 +266,10 @@ class Collection:
                 writer.finish()
                 raise
             writer.finish()
+
+    def shared_writer(self) -> SharedWriter:
+        """A writer of chunks alone, beside the `writing` of another process."""
+        return SharedWriter(self, self._client, self._uri, self._physical, self._index)
 
     def save_record(self, record: CollectionRecord) -> None:
         """Replace what the collection says about itself."""

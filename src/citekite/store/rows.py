@@ -178,7 +178,7 @@ class Rows:
         finally:
             iterator.close()
 
-    def get(self, ids: Sequence[str], fields: Sequence[str]) -> dict[str, Row]:
+    def get(self, ids: Sequence[str], fields: Sequence[str], consistency: str | None = None) -> dict[str, Row]:
         """The named fields of the rows with these ids, by id.
 
         Without the condition on the access list, also for a reader: with it Milvus Lite looks through the whole
@@ -194,7 +194,7 @@ class Rows:
                     self._physical,
                     filter=f"id in [{', '.join(map(quote, ids[start : start + GET_ROWS]))}]",
                     output_fields=self._with_access(fields),
-                    consistency_level=self._consistency,
+                    consistency_level=consistency or self._consistency,
                 )
             rows.update((row["id"], row) for row in self._seen(found))
         return rows

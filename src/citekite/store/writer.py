@@ -116,6 +116,15 @@ class Writer:
         self._start()
         self._record = replace(self._record, lexical_weight=lexical_weight, k=k, abstain_threshold=abstain_threshold)
 
+    def count(self, counted: int, english: int) -> None:
+        """Add to the record what another process counted of the chunks that it stored."""
+        self._start()
+        self._record = replace(
+            self._record,
+            counted_chunks=self._record.counted_chunks + counted,
+            english_chunks=self._record.english_chunks + english,
+        )
+
     def finish(self) -> None:
         """Flush, once for the whole job, and bring the index beside the database up to date.
 
@@ -226,8 +235,20 @@ class Writer:
 
     def _count_english(self, texts: Iterable[str]) -> None:
         shares = [share for share in map(english_share, texts) if share is not None]
-        self._record = replace(
-            self._record,
-            counted_chunks=self._record.counted_chunks + len(shares),
-            english_chunks=self._record.english_chunks + sum(share >= ENGLISH_SHARE for share in shares),
+        self.count(len(shares), sum(share >= ENGLISH_SHARE for share in shares))
+
+
+class SharedWriter(Writer):
+    """Stores chunks for a `Writer` in another process, which has the right to write, keeps the record and flushes."""
+
+    def store(self, entries: Sequence[Entry], vectors: Vectors) -> tuple[int, int]:
+        """As `upsert`; returns how many chunks were counted and how many of these are English, for `Writer.count`."""
+        before = self._record
+        self.upsert(entries, vectors)
+        return (
+            self._record.counted_chunks - before.counted_chunks,
+            self._record.english_chunks - before.english_chunks,
         )
+
+    def _start(self) -> None:
+        pass
