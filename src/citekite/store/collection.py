@@ -269,7 +269,7 @@ class Collection:
 
     def shared_writer(self) -> SharedWriter:
         """A writer of chunks alone, beside the `writing` of another process."""
-        return SharedWriter(self, self._client, self._uri, self._physical, self._index)
+        return SharedWriter(self, self._client, self._uri, self._physical, self._index, imports=None, staging=None)
 
     def save_record(self, record: CollectionRecord) -> None:
         """Replace what the collection says about itself."""

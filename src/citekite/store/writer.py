@@ -242,9 +242,10 @@ class SharedWriter(Writer):
     """Stores chunks for a `Writer` in another process, which has the right to write, keeps the record and flushes."""
 
     def store(self, entries: Sequence[Entry], vectors: Vectors) -> tuple[int, int]:
-        """As `upsert`; returns how many chunks were counted and how many of these are English, for `Writer.count`."""
+        """Store chunks; returns how many were counted and how many of these are English, for `Writer.count`."""
         before = self._record
         self.upsert(entries, vectors)
+        self.settle()
         return (
             self._record.counted_chunks - before.counted_chunks,
             self._record.english_chunks - before.english_chunks,
