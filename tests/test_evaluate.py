@@ -125,7 +125,18 @@ def test_a_run_scores_search_answers_and_refusals(comparison: Comparison) -> Non
     assert (first.found[0], first.rank, first.scores["nDCG@10"]) == ("corpus.jsonl#d1", 1, 1.0)
     assert first.scores["contains gold"] == 1.0
     assert first.outcome == "answered"
-    assert list(report.seconds) == ["embed", "dense", "lexical", "fetch", "search", "context", "write", "answer"]
+    assert list(report.seconds) == [
+        "embed",
+        "dense",
+        "lexical",
+        "fuse",
+        "fetch",
+        "dedupe",
+        "search",
+        "context",
+        "write",
+        "answer",
+    ]
     assert first.seconds["answer"] == sum(first.seconds[stage] for stage in ("search", "context", "write"))
     assert all(0 < latency.p50 <= latency.p95 for latency in report.seconds.values())
     assert (report.cost, report.usage.prompt_tokens, report.notes) == (None, 0, ())

@@ -14,6 +14,7 @@ from citekite import errors, parse, render
 from citekite.answer.cite import locate
 from citekite.errors import CitekiteError, MissingExtra, RateLimited, ServerError, SettingsError
 from citekite.events import Cited, Delta, Done, Failed, Retrieved
+from citekite.explanation import Explanation, ModelUse, Placed, Stage
 from citekite.types import Answer, Chunk, Claim, Hit, Leg, Retrieval, Step, StoredDocument, Usage
 
 TEXT = st.text(max_size=12)
@@ -62,6 +63,35 @@ STEPS = st.builds(
     Step, st.sampled_from(["plan", "search", "assess", "stop"]), COUNT, text=TEXT, queries=STRINGS, new=COUNT
 )
 HITS = st.lists(hits(), max_size=3).map(tuple)
+LEGS = st.dictionaries(st.sampled_from(["dense", "lexical", "fused", "rerank"]), st.builds(Leg, COUNT, NUMBER))
+USES = st.builds(
+    ModelUse,
+    st.sampled_from(["chat", "embedding", "rerank"]),
+    TEXT,
+    USAGE,
+    st.booleans(),
+    NUMBER,
+    st.none() | NUMBER,
+)
+STAGES = st.builds(
+    Stage,
+    TEXT,
+    NUMBER,
+    st.none() | COUNT,
+    st.lists(NUMBER, max_size=2).map(tuple),
+    st.dictionaries(TEXT, TEXT | COUNT | NUMBER, max_size=2),
+    st.lists(USES, max_size=2).map(tuple),
+)
+PLACED = st.builds(
+    Placed,
+    *(TEXT, TEXT, TEXT, COUNT, NUMBER, LEGS),
+    parts=st.dictionaries(TEXT, NUMBER, max_size=2),
+    passage=st.none() | COUNT,
+    cited=st.booleans(),
+)
+EXPLANATIONS = st.none() | st.builds(
+    Explanation, st.lists(STAGES, max_size=2).map(tuple), st.lists(PLACED, max_size=2).map(tuple)
+)
 
 
 @st.composite
@@ -95,6 +125,7 @@ def answers(draw: st.DrawFn) -> Answer:
         claims=tuple(draw(st.lists(claims, max_size=2))),
         confidence=draw(st.none() | NUMBER),
         steps=tuple(draw(st.lists(STEPS, max_size=2))),
+        explanation=draw(EXPLANATIONS),
     )
 
 
@@ -117,7 +148,7 @@ def test_an_answer_comes_back_whole_with_its_citations_on_its_hits(answer: Answe
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.builds(Retrieval, HITS, STRINGS, STRINGS, st.dictionaries(TEXT, NUMBER, max_size=2), USAGE))
+@given(st.builds(Retrieval, HITS, STRINGS, STRINGS, st.dictionaries(TEXT, NUMBER, max_size=2), USAGE, EXPLANATIONS))
 def test_a_retrieval_comes_back_whole(found: Retrieval) -> None:
     assert parse.parse_retrieval(sent(render.retrieval_json(found))) == found
 

@@ -93,6 +93,10 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "allowed_hosts": st.lists(hosts, min_size=1, max_size=3),
     "cors_origins": st.lists(addresses, min_size=1, max_size=3),
     "mcp_sync": st.booleans(),
+    "telemetry": st.booleans(),
+    "telemetry_content": st.booleans(),
+    "log_format": st.sampled_from(["text", "json"]),
+    "log_level": st.sampled_from(["debug", "info", "warning", "error"]),
     "server": addresses,
     "key": words,
 }

@@ -13,6 +13,7 @@ from citekite.errors import CollectionExists, DiskFull, EndpointReply, EndpointU
 from citekite.models import Models
 from citekite.reports import CollectionStatus
 from citekite.settings import Settings
+from citekite.telemetry import Telemetry, make_telemetry
 
 if TYPE_CHECKING:
     from citekite.access import Grant
@@ -51,6 +52,11 @@ class Connection:
         from citekite.store.milvus import MilvusStore
 
         return MilvusStore.from_settings(self.settings)
+
+    @cached_property
+    def telemetry(self) -> Telemetry:
+        """What records what runs here; raises `MissingExtra`."""
+        return self._beside.telemetry if self._beside is not None else make_telemetry(self.settings)
 
     def collection(self) -> Collection:
         """The opened collection; raises `UnknownCollection`."""
@@ -170,7 +176,7 @@ class Connection:
     @contextmanager
     def changing(self) -> Iterator[None]:
         """Hold the lock of what writes; when the disk is full, let go of the database without another flush."""
-        with self.lock:
+        with self.lock, self.telemetry.active():
             try:
                 yield
             except DiskFull:

@@ -7,6 +7,7 @@ The SDK's own retries are off: `retry.py` has the policy, `endpoint_traffic.py` 
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 import time
@@ -24,6 +25,7 @@ from citekite.endpoint_network import TOTAL_TIMEOUTS, bounded
 from citekite.endpoint_replies import json_of, model_names, over_limit, pieces_of, ranking_of, vectors_of
 from citekite.endpoint_traffic import Traffic, TrafficState, Turn
 from citekite.errors import EndpointError, EndpointUnavailable, SettingsError
+from citekite.metering import ModelCall
 from citekite.ports import Message, Piece, Vectors
 from citekite.retry import call_with_retries
 from citekite.wellformed import well_formed
@@ -127,11 +129,15 @@ class Endpoint:
         if dimensions:
             body["dimensions"] = dimensions
 
-        def read(response: Response) -> Vectors:
-            return vectors_of(json_of(response), len(inputs), dimensions or expected())
+        with ModelCall.of("embedding", self.base_url, body) as call:
 
-        with self._call(partial(self._post, "/embeddings"), read, body, "embedding_model", patient=patient) as vectors:
-            return vectors
+            def read(response: Response) -> Vectors:
+                return vectors_of(call.replied(json_of(response)), len(inputs), dimensions or expected())
+
+            with self._call(
+                partial(self._post, "/embeddings"), read, body, "embedding_model", patient=patient
+            ) as found:
+                return found
 
     def chat(
         self,
@@ -164,10 +170,12 @@ class Endpoint:
         }
         budget = min(self.retry_seconds, seconds, retry_seconds)
         request, read = partial(self._open_stream, ends), partial(_begun, ends)
-        with self._call(request, read, body, "model", budget=budget, patient=patient) as (first, rest, close):
+        with (
+            ModelCall.of("chat", self.base_url, body) as call,
+            self._call(request, read, body, "model", budget=budget, patient=patient) as (first, rest, close),
+        ):
             try:
-                yield first
-                yield from rest
+                yield from map(call.heard, itertools.chain((first,), rest))
             except (openai.APIError, ValueError) as error:
                 raise EndpointUnavailable(
                     f"the answer of {self.address} broke off: {self._context.clip(error)}. Ask again."
@@ -184,11 +192,13 @@ class Endpoint:
             "top_n": top_n,
         }
 
-        def read(response: Response) -> list[tuple[int, float]]:
-            return ranking_of(json_of(response), len(documents))
+        with ModelCall.of("rerank", self.base_url, body) as call:
 
-        with self._call(partial(self._post, "/rerank"), read, body, "rerank_model") as ranking:
-            return ranking[:top_n]
+            def read(response: Response) -> list[tuple[int, float]]:
+                return ranking_of(call.replied(json_of(response)), len(documents))
+
+            with self._call(partial(self._post, "/rerank"), read, body, "rerank_model") as ranking:
+                return ranking[:top_n]
 
     def models(self, *, retry_seconds: float | None = None) -> list[str]:
         """The names of the models that the endpoint lists, in its order."""

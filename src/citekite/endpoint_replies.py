@@ -83,8 +83,10 @@ def pieces_of(chunks: Iterable[ChatCompletionChunk], ends: float = math.inf) -> 
 
     finish_reason: str | None = None
     usage: Usage | None = None
+    model = ""
     try:
         for chunk in chunks:
+            model = str(getattr(chunk, "model", None) or model)
             part = _part(chunk)
             if part.text:
                 yield Piece(part.text)
@@ -102,7 +104,7 @@ def pieces_of(chunks: Iterable[ChatCompletionChunk], ends: float = math.inf) -> 
         # The answer is whole; a fault after it costs at most the count of its tokens.
     if finish_reason is None:
         raise ValueError("the stream ended without a finish reason")
-    yield Piece(finish_reason=finish_reason, usage=usage)
+    yield Piece(finish_reason=finish_reason, usage=usage, answered_by=model)
 
 
 def _rows(reply: Any, field: str) -> list[dict[str, Any]]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import threading
-from typing import Literal
 
 from citekite.endpoint import Endpoint
 from citekite.endpoint_faults import model_setting
 from citekite.endpoint_traffic import TrafficState
 from citekite.errors import SettingsError
+from citekite.explanation import Purpose
 from citekite.providers import PROVIDERS
 from citekite.settings import Settings
-
-Purpose = Literal["chat", "embedding", "rerank"]
 
 
 class Endpoints:

@@ -59,10 +59,14 @@ Event = Step | Retrieved | Delta | Cited | Done | Failed
 
 
 def answer_of(events: Iterable[Event]) -> Answer:
-    """The answer that the events end with; raises the error of `Failed`."""
-    for event in events:
-        if isinstance(event, Done):
-            return event.answer
-        if isinstance(event, Failed):
-            raise event.error
+    """The answer that the events end with; raises the error of `Failed`. The iterator is closed, where it can be."""
+    try:
+        for event in events:
+            if isinstance(event, Done):
+                return event.answer
+            if isinstance(event, Failed):
+                raise event.error
+    finally:
+        if (close := getattr(events, "close", None)) is not None:
+            close()
     raise AssertionError("an answer ends with Done or Failed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -12,14 +13,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 from citekite.access import Grant, check_group
 from citekite.connection import Connection, resumable
-from citekite.errors import AccessDenied, CitekiteError, StoreUnreachable, UnknownCollection
-from citekite.events import Event, Failed, answer_of
+from citekite.contexts import in_own_context
+from citekite.errors import AccessDenied, StoreUnreachable, UnknownCollection
+from citekite.events import Event, answer_of
 from citekite.home import uploads_of
 from citekite.preload import preload
+from citekite.prices import Prices
 from citekite.reports import CollectionStatus, DocumentSummary, Progress, SyncPlan, SyncReport
 from citekite.settings import Settings, load_settings
 from citekite.store.limits import hurried
-from citekite.types import Answer, Chunk, Hit, Mode, Retrieval, StoredDocument, Turn
+from citekite.types import Answer, Hit, Mode, Retrieval, StoredDocument, Turn
 
 if TYPE_CHECKING:
     from citekite.endpoint_traffic import TrafficState
@@ -79,9 +82,10 @@ class KnowledgeBase:
         """
         from citekite.ingest.pipeline import one_at_a_time
         from citekite.ingest.sync import sync
+        from citekite.ingest.traced import traced_sync
 
         report = one_at_a_time(report)
-        with self._connection.changing(), resumable():
+        with self._connection.changing(), resumable(), traced_sync(self.settings.collection) as told:
             self._connection.store.preload()
             collection = self._connection.find()
             embedder = self._embedder(collection)
@@ -89,7 +93,7 @@ class KnowledgeBase:
             grant = Grant.make(access, self._groups)
             globs = {"include": include, "exclude": exclude}
             with closing(self._connection.scan(sources, grant, collection, splitter, report, **globs)) as scan:
-                return sync(
+                done = sync(
                     scan,
                     self._connection.embedding(scan, embedder, contexts, report, stopped),
                     collection,
@@ -99,6 +103,7 @@ class KnowledgeBase:
                     contexts=contexts,
                     report=report,
                 )
+            return told(done)
 
     def plan(
         self,
@@ -108,7 +113,7 @@ class KnowledgeBase:
         report: Callable[[Progress], None] = _no_report,
     ) -> SyncPlan:
         """What `sync` would do with these sources; nothing is embedded, written or created."""
-        from citekite.ingest.sync import Prices, plan
+        from citekite.ingest.sync import plan
 
         with self._connection.lock:
             collection = self._connection.find()
@@ -130,9 +135,20 @@ class KnowledgeBase:
         return list(self.retrieve(question, k=k, filter=filter, mode=mode).hits)
 
     def retrieve(
-        self, question: str, *, k: int | None = None, filter: str | Filter = "", mode: Mode | None = None
+        self,
+        question: str,
+        *,
+        k: int | None = None,
+        filter: str | Filter = "",
+        mode: Mode | None = None,
+        explain: bool = False,
     ) -> Retrieval:
-        """What `search` returns, with the queries, the time of each stage and remarks."""
+        """What `search` returns, with the queries, the time of each stage and remarks; with `explain` how it came."""
+        found = self._retrieve(question, k=k, filter=filter, mode=mode)
+        prices = Prices.from_settings(self.settings)
+        return replace(found, explanation=prices.of_all(found.explanation) if explain else None)
+
+    def _retrieve(self, question: str, *, k: int | None, filter: str | Filter, mode: Mode | None) -> Retrieval:
         from citekite.retrieve.search import SearchPlan, retrieve
 
         def search(collection: Collection) -> Retrieval:
@@ -140,7 +156,7 @@ class KnowledgeBase:
             return retrieve(collection, question, plan, self._connection.models, filter=filter)
 
         session = self._connection.store.session
-        with hurried():
+        with self._connection.telemetry.active(), hurried():
             try:
                 return search(self.collection())
             except UnknownCollection:  # a reindex elsewhere may have put another in its place since it was opened
@@ -160,14 +176,18 @@ class KnowledgeBase:
         mode: Mode | None = None,
         history: Sequence[Turn] = (),
         deep: bool = False,
+        explain: bool = False,
     ) -> Answer:
         """The answer to a question from the documents, with citations; see `ask_stream` for the events of it.
 
         With a chat model it is written from the passages, without one it is made of their best sentences. `history`
         holds the turns before, for a question that follows up on them. `deep` lets the model split the question and
-        search in rounds, within the budget of the `deep_` settings.
+        search in rounds, within the budget of the `deep_` settings. With `explain`, `explanation` of the answer has its
+        stages, with their times, candidates and scores.
         """
-        return answer_of(self.ask_stream(question, k=k, filter=filter, mode=mode, history=history, deep=deep))
+        return answer_of(
+            self.ask_stream(question, k=k, filter=filter, mode=mode, history=history, deep=deep, explain=explain)
+        )
 
     def ask_stream(
         self,
@@ -178,41 +198,21 @@ class KnowledgeBase:
         mode: Mode | None = None,
         history: Sequence[Turn] = (),
         deep: bool = False,
+        explain: bool = False,
         found: Retrieval | None = None,
     ) -> Iterator[Event]:
         """The events of an answer: Step (when `deep`), Retrieved, then Delta and Cited, then Done or Failed.
 
         `found`, what `retrieve` returned for the question, is answered from instead of a search; a `deep` answer
-        searches all the same. Closing the iterator ends the model's request.
+        searches all the same. With `explain` the answer says how it came about. Closing the iterator ends the model's
+        request.
         """
+        from citekite.answer.ask import Asked, ask
+
         preload("citekite.answer.deep")  # while the database is opened and the question embedded
-
-        def beside(hits: Sequence[Hit]) -> list[Chunk]:
-            from citekite.retrieve.expand import places_beside
-
-            with hurried():
-                return self.collection().at(places_beside(hits))
-
-        search = partial(self.retrieve, k=k, filter=filter, mode=mode)
-        try:
-            generator = self._connection.models.generator
-            if not (found or history or deep):
-                found = search(question)
-            from citekite.answer.deep import Budget, respond_deep
-            from citekite.answer.respond import AnswerPlan, respond, standalone_question
-
-            plan = AnswerPlan.make(self.settings, self.collection().record)
-            standalone, usage = standalone_question(question, history, generator)
-            if deep:
-                budget = Budget.from_settings(self.settings)
-                yield from respond_deep(question, standalone, search, beside, generator, budget, plan, usage=usage)
-                return
-            found = found or search(standalone)
-            neighbours = beside(found.hits)
-        except CitekiteError as error:
-            yield Failed(error)
-            return
-        yield from respond(question, standalone, found, generator, plan, neighbours=neighbours, usage=usage)
+        search = partial(self._retrieve, k=k, filter=filter, mode=mode)
+        asked = Asked(question, tuple(history), deep, explain, found)
+        return in_own_context(ask(asked, self._connection, self.collection, search))
 
     def documents(self) -> list[DocumentSummary]:
         """All documents of the collection, sorted by source."""

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from citekite import errors
 from citekite.errors import CitekiteError, MissingExtra, RateLimited, ServerBusy, ServerError, SettingsError
 from citekite.events import Cited, Delta, Done, Event, Failed, Retrieved
-from citekite.reports import CollectionStatus, DocumentSummary, Failure, Progress, SyncReport
+from citekite.explanation import Explanation, ModelUse, Placed, Stage
+from citekite.reports import CollectionStatus, DocumentSummary, Failure, Progress, SyncReport, UsageRow
 from citekite.types import Answer, Chunk, Citation, Claim, Hit, Leg, Retrieval, Step, StoredDocument, Usage
 
 T = TypeVar("T")
@@ -32,7 +33,13 @@ def parse_hit(values: Values) -> Hit:
 
 def parse_retrieval(values: Values) -> Retrieval:
     """What a search found, of `render.retrieval_json`."""
-    return _made(Retrieval, values, hits=_hits(values["hits"]), usage=_made(Usage, values["usage"]))
+    return _made(
+        Retrieval,
+        values,
+        hits=_hits(values["hits"]),
+        usage=_made(Usage, values["usage"]),
+        explanation=_explanation(values),
+    )
 
 
 def parse_answer(values: Values) -> Answer:
@@ -47,7 +54,13 @@ def parse_answer(values: Values) -> Answer:
         usage=_made(Usage, values["usage"]),
         claims=tuple(_made(Claim, one) for one in values["claims"]),
         steps=tuple(_made(Step, one) for one in values["steps"]),
+        explanation=_explanation(values),
     )
+
+
+def parse_usage_row(values: Values) -> UsageRow:
+    """A row of the account, of `render.usage_row_json`."""
+    return _made(UsageRow, values, usage=_made(Usage, values))
 
 
 def parse_document(values: Values) -> StoredDocument:
@@ -121,6 +134,21 @@ def parse_problem(values: Values, retry_after: float = 1.0) -> CitekiteError:
     if isinstance(error, MissingExtra):
         error.extra = detail.rpartition("[")[2].partition("]")[0]
     return error
+
+
+def _explanation(values: Values) -> Explanation | None:
+    """The explanation of an answer or a search, of `render.explanation_json`; None where it has none."""
+    if (explanation := values.get("explanation")) is None:
+        return None
+    stages = (
+        _made(Stage, one, uses=tuple(_made(ModelUse, use, usage=_made(Usage, use["usage"])) for use in one["uses"]))
+        for one in explanation["stages"]
+    )
+    hits = (
+        _made(Placed, one, legs={name: _made(Leg, leg) for name, leg in one["legs"].items()})
+        for one in explanation["hits"]
+    )
+    return Explanation(tuple(stages), tuple(hits))
 
 
 def _hits(values: Sequence[Values]) -> tuple[Hit, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -95,7 +95,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of a streamed reply: text, or at the end the reason it stopped and the usage.
+    """A part of a streamed reply: text, or at the end the reason it stopped, the usage, and who `answered_by` itself.
 
     Where another model writes than the generator's own, a piece before all text names it, and `note` says why.
     """
@@ -105,6 +105,7 @@ class Piece:
     usage: Usage | None = None
     model: str = ""
     note: str = ""
+    answered_by: str = field(default="", compare=False)
 
 
 class Generator(Protocol):

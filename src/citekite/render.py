@@ -7,6 +7,8 @@ from typing import Any
 
 from citekite.errors import CitekiteError, status_of
 from citekite.events import Cited, Delta, Done, Event, Failed, Retrieved
+from citekite.explanation import Explanation
+from citekite.reports import UsageRow
 from citekite.types import Answer, Chunk, Citation, Hit, Retrieval, Step, StoredDocument
 
 
@@ -44,6 +46,7 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "claims": [asdict(claim) | {"text": answer.text[claim.start : claim.end]} for claim in answer.claims],
         "notes": list(answer.notes),
         "steps": [asdict(step) for step in answer.steps],
+        **_explained(answer),
     }
 
 
@@ -89,7 +92,25 @@ def retrieval_json(found: Retrieval) -> dict[str, Any]:
         "notes": list(found.notes),
         "seconds": dict(found.seconds),
         "usage": asdict(found.usage),
+        **_explained(found),
     }
+
+
+def _explained(value: Answer | Retrieval) -> dict[str, Any]:
+    """The explanation, where it was asked for."""
+    return {} if value.explanation is None else {"explanation": explanation_json(value.explanation)}
+
+
+def usage_row_json(row: UsageRow) -> dict[str, Any]:
+    """A row of the account as plain values, its tokens beside the rest."""
+    values = asdict(row)
+    usage = values.pop("usage")
+    return {**values, **usage}
+
+
+def explanation_json(explanation: Explanation) -> dict[str, Any]:
+    """How a search or an answer came about, as plain values."""
+    return {"seconds": explanation.seconds, **asdict(explanation)}
 
 
 def document_json(document: StoredDocument) -> dict[str, Any]:

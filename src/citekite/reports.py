@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from citekite.access import AccessList
+from citekite.explanation import Purpose
 from citekite.types import Usage
 
 
@@ -135,3 +136,21 @@ class FileReport:
     content: int
     size: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """What the calls of one model took on a day (ISO 8601, UTC), for one key and purpose.
+
+    `estimated` counts those calls of which the endpoint did not say what they took; `cost` is None where no price of
+    the model is known.
+    """
+
+    day: str
+    key: str
+    purpose: Purpose
+    model: str
+    calls: int
+    estimated: int
+    usage: Usage
+    cost: float | None = None

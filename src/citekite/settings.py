@@ -137,6 +137,12 @@ class Settings(BaseModel):
     cors_origins: tuple[str, ...] = ()
     mcp_sync: bool = False
 
+    # Watch
+    telemetry: bool = False
+    telemetry_content: bool = False
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
     # A citekite server to go through
     server: str | None = Field(None, pattern=r"^https?://")
     key: SecretStr | None = None

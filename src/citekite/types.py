@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from citekite.wellformed import printable
+
+if TYPE_CHECKING:
+    from citekite.explanation import Explanation
 
 Mode = Literal["hybrid", "dense", "lexical"]
 Fusion = Literal["convex", "rrf"]
@@ -170,6 +173,7 @@ class Retrieval:
 
     `queries` are the texts that were searched for (the question first), `notes` remarks for the reader (a reranker that
     failed), `seconds` the time of each stage by its name, `usage` the tokens of models that wrote queries.
+    `explanation` says more, where it was asked for.
     """
 
     hits: tuple[Hit, ...]
@@ -177,6 +181,7 @@ class Retrieval:
     notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     usage: Usage = Usage()
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +222,7 @@ class Answer:
     configured, answer cut short), `model` is empty for an extractive answer, `standalone` is the question that was
     searched for (it differs from `question` for a follow-up in a conversation). `claims` are the sentences of the text,
     each checked against what it cites; `confidence` (0 to 1) is the estimate that the passages answer the question;
-    `steps` are those of a deep answer.
+    `steps` are those of a deep answer; `explanation` says how it came about, where that was asked for.
     """
 
     question: str
@@ -234,6 +239,7 @@ class Answer:
     claims: tuple[Claim, ...] = ()
     confidence: float | None = None
     steps: tuple[Step, ...] = ()
+    explanation: Explanation | None = None
 
     def __str__(self) -> str:
         lines = [self.text, *self.notes]

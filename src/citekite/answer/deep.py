@@ -21,9 +21,11 @@ from citekite.answer.prompt import pack
 from citekite.answer.respond import NO_USAGE, AnswerPlan, respond
 from citekite.errors import CitekiteError, EndpointReply, EndpointUnavailable, SettingsError
 from citekite.events import Done, Event, Failed
+from citekite.explanation import Explanation, Placed, together
 from citekite.ports import Generator, Message
 from citekite.retrieve.fuse import fuse, ranked
 from citekite.settings import Settings
+from citekite.timing import Stopwatch
 from citekite.tokens import estimate_tokens
 from citekite.types import Chunk, Hit, Retrieval, Step, Usage
 
@@ -123,10 +125,12 @@ class _Research:
         self._found: dict[str, Retrieval] = {}
         self._notes: list[str] = []
         self._unanswered = ""
+        self._watch = Stopwatch()
 
     def run(self) -> Iterator[Step]:
         """The steps, the last one saying why the search ended."""
-        plan = self._ask(plan_messages(self._question), read_plan) or ()
+        with self._watch.time("plan"):
+            plan = self._ask(plan_messages(self._question), read_plan) or ()
         # The question itself may find the one passage that answers it as a whole.
         queries = without_doubles((self._question, *plan))
         yield Step("plan", 1, queries=queries)
@@ -152,7 +156,7 @@ class _Research:
             query: ranked([(hit.chunk.id, hit.score) for hit in retrieval.hits])
             for query, retrieval in self._found.items()
         }
-        hits = (
+        hits = tuple(
             replace(best[id], score=score, rank=rank)
             for rank, (id, score) in enumerate(fuse(lists, {}, "rrf"), start=1)
         )
@@ -160,7 +164,18 @@ class _Research:
         for retrieval in self._found.values():
             for stage, took in retrieval.seconds.items():
                 seconds[stage] = seconds.get(stage, 0.0) + took
-        return Retrieval(tuple(hits), tuple(self._found), tuple(dict.fromkeys(self._notes)), seconds, self._usage)
+        notes = tuple(dict.fromkeys(self._notes))
+        return Retrieval(hits, tuple(self._found), notes, seconds, self._usage, self._explanation(hits))
+
+    def _explanation(self, hits: Sequence[Hit]) -> Explanation:
+        """The stages of all searches, with those of the model; each hit as the search placed it that ranked it best."""
+        searched = [found.explanation for found in self._found.values() if found.explanation is not None]
+        placed: dict[str, Placed] = {}
+        for one in sorted((one for each in searched for one in each.hits), key=lambda one: one.rank):
+            placed.setdefault(one.id, one)
+        stages = together((*(stage for each in searched for stage in each.stages), *self._watch.stages))
+        ranked_hits = (replace(placed[hit.chunk.id], rank=hit.rank, score=hit.score) for hit in hits)
+        return Explanation(stages, tuple(ranked_hits) if searched else ())
 
     def _search_all(self, queries: Sequence[str]) -> int:
         """Search for each query within the time; returns how many passages were not known before."""
@@ -182,7 +197,8 @@ class _Research:
             return None, NOTHING_NEW
         passages = pack(self.found().hits, self._budget.context_tokens)
         messages = assess_messages(self._question, tuple(self._found), passages)
-        assessment = self._ask(messages, read_assessment)
+        with self._watch.time("assess"):
+            assessment = self._ask(messages, read_assessment)
         if assessment is None:
             return None, self._noted(self._over(messages) or _unjudged(self._unanswered))
         if assessment.enough:

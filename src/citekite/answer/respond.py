@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from citekite.answer.cite import CitationStream, locate, resolve
 from citekite.answer.confidence import DEFAULT_THRESHOLD, estimate, threshold
 from citekite.answer.entail import entail
+from citekite.answer.explain import explained
 from citekite.answer.extract import content_words, extract, readable
 from citekite.answer.generate import closing_stream, complete, empty_reply
 from citekite.answer.inert import InertStream, inert
@@ -19,6 +20,7 @@ from citekite.events import Cited, Delta, Done, Event, Failed, Retrieved
 from citekite.ports import Generator
 from citekite.settings import Settings
 from citekite.store.record import CollectionRecord
+from citekite.timing import Clock, Stopwatch
 from citekite.types import Answer, Chunk, Hit, Outcome, Retrieval, Turn, Usage
 
 NO_MODEL = (
@@ -45,20 +47,30 @@ _FOLLOW_UP_WORDS = 3
 @dataclass(frozen=True, slots=True)
 class AnswerPlan:
     """How an answer is made: the token budget of its passages, the least confidence of one without a model, and
-    whether the model checks the sentences of its own."""
+    whether the model checks the sentences of its own; with `explain` it says how it came about."""
 
     context_tokens: int
     threshold: float = DEFAULT_THRESHOLD
     verify: bool = False
+    explain: bool = False
 
     @classmethod
-    def make(cls, settings: Settings, record: CollectionRecord) -> AnswerPlan:
+    def make(cls, settings: Settings, record: CollectionRecord, *, explain: bool = False) -> AnswerPlan:
         """The plan by settings, then what the collection's record was tuned to, then defaults."""
         return cls(
             settings.context_tokens,
             threshold(settings.abstain_threshold, record.abstain_threshold),
             settings.verify == "model",
+            explain,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """An answer whose sentences are still to be checked, by the markers that they are cited with."""
+
+    answer: Answer
+    marks: Sequence[Cited] = ()
 
 
 def respond(
@@ -79,26 +91,58 @@ def respond(
     `no_evidence`; what comes closest is still shown, unless the passages are about something else. An error of the
     endpoint becomes `Failed`. Closing the iterator closes the model's stream.
     """
-    passages = pack(found.hits, plan.context_tokens, neighbours)
+    watch = Stopwatch()
+    with watch.time("pack") as clock:
+        passages = pack(found.hits, plan.context_tokens, neighbours)
+        clock.details = {"passages": len(passages), "budget": plan.context_tokens}
     usage += found.usage
     yield Retrieved(passages, standalone, found.notes, found.queries[1:])
-    # Judged by the hits: grown passages hold more words of any question, also of one that they do not answer.
-    judged = estimate(standalone, found.hits)
-    sure = judged.answering
+    with watch.time("confidence") as clock:
+        # Judged by the hits: grown passages hold more words of any question, also of one that they do not answer.
+        judged = estimate(standalone, found.hits)
+        sure = judged.answering
+        clock.details = {"confidence": sure}
+    events: Iterator[Event | _Draft]
     if not passages or (generator is None and sure < plan.threshold and judged.related < NOTHING_NEAR):
-        yield Delta(NOT_IN_DOCUMENTS)
-        events: Iterator[Event] = iter([Done(Answer(question, NOT_IN_DOCUMENTS, (), passages, "no_evidence", usage))])
+        events = _declined(question, passages, usage)
     elif generator is None:
         events = _extracted(question, standalone, passages, usage, sure=sure >= plan.threshold)
     else:
         events = _generated(question, standalone, passages, generator, usage)
-    with closing_stream(events) as stream:
+    draft: _Draft | None = None
+    with watch.time("extract" if generator is None else "generate") as clock, closing_stream(events) as stream:
         for event in stream:
-            if isinstance(event, Done):
-                notes = (*found.notes, *event.answer.notes)
-                answer = replace(event.answer, standalone=standalone, confidence=sure, notes=notes)
-                event = Done(_verified(answer, generator) if generator and plan.verify else answer)
-            yield event
+            if isinstance(event, _Draft):
+                draft = event
+            else:
+                if isinstance(event, Delta):
+                    clock.first()
+                yield event
+    if draft is not None:
+        answer = _checked(draft, generator if plan.verify else None, watch)
+        notes = (*found.notes, *answer.notes)
+        explanation = explained(answer, found, watch.stages) if plan.explain else None
+        yield Done(replace(answer, standalone=standalone, confidence=sure, notes=notes, explanation=explanation))
+
+
+def _declined(question: str, passages: tuple[Hit, ...], usage: Usage) -> Iterator[Event | _Draft]:
+    """The events of an answer that says that the documents have none."""
+    yield Delta(NOT_IN_DOCUMENTS)
+    yield _Draft(Answer(question, NOT_IN_DOCUMENTS, (), passages, "no_evidence", usage))
+
+
+def _checked(draft: _Draft, verifier: Generator | None, watch: Stopwatch) -> Answer:
+    """The answer with its claims, by overlap, then judged by a model where there is one and it can."""
+    answer = draft.answer
+    if answer.outcome == "no_evidence":
+        return answer
+    with watch.time("verify") as clock:
+        answer = replace(answer, claims=check_claims(answer.text, answer.hits, draft.marks))
+        if verifier is not None:
+            answer = _verified(answer, verifier, clock)
+        supported = sum(claim.verdict == "supported" for claim in answer.claims)
+        clock.details = {"sentences": len(answer.claims), "supported": supported}
+    return answer
 
 
 def standalone_question(question: str, history: Sequence[Turn], generator: Generator | None) -> tuple[str, Usage]:
@@ -122,7 +166,7 @@ def standalone_question(question: str, history: Sequence[Turn], generator: Gener
 
 def _extracted(
     question: str, standalone: str, passages: tuple[Hit, ...], usage: Usage, *, sure: bool
-) -> Iterator[Event]:
+) -> Iterator[Event | _Draft]:
     """The events of an answer made of sentences of the passages; where it is not sure to be one, it says so first."""
     text = ""
     spans: dict[int, tuple[int, int]] = {}
@@ -144,9 +188,8 @@ def _extracted(
         if not chunk.text[end : sentence.start].strip():  # it goes on where the cited one ended
             spans[number] = start, sentence.end
     citations = tuple(locate(number, passages[number - 1], *span) for number, span in spans.items())
-    claims = check_claims(text, passages, marks) if sure else ()
     outcome: Outcome = "answered" if sure else "no_evidence"
-    yield Done(Answer(question, text, citations, passages, outcome, usage, notes=(NO_MODEL,), claims=claims))
+    yield _Draft(Answer(question, text, citations, passages, outcome, usage, notes=(NO_MODEL,)), marks)
 
 
 def _line_ends(text: str) -> Iterator[int]:
@@ -160,7 +203,7 @@ def _line_ends(text: str) -> Iterator[int]:
 
 def _generated(
     question: str, standalone: str, passages: tuple[Hit, ...], generator: Generator, usage: Usage
-) -> Iterator[Event]:
+) -> Iterator[Event | _Draft]:
     """The events of an answer that the model writes."""
     reading, harmless = CitationStream(len(passages)), InertStream()
     reason: str | None = None
@@ -185,15 +228,16 @@ def _generated(
     answer = _written(question, passages, reading, reason, writer, usage + counted)
     if harmless.images:
         notes.append(IMAGES.format(count=harmless.images))
-    yield Done(replace(answer, notes=(*answer.notes, *notes)))
+    yield _Draft(replace(answer, notes=(*answer.notes, *notes)), reading.cited)
 
 
-def _verified(answer: Answer, verifier: Generator) -> Answer:
+def _verified(answer: Answer, verifier: Generator, clock: Clock) -> Answer:
     """The answer with its claims judged by a model, or as they are, with a note, where that fails."""
     try:
         claims, usage = entail(answer.text, answer.claims, answer.hits, verifier)
     except CitekiteError as error:
-        return replace(answer, notes=(*answer.notes, f"The sentences were checked by overlap alone: {error}"))
+        note = f"The sentences were checked by overlap alone: {error}"
+        return replace(answer, notes=(*answer.notes, note), usage=answer.usage + clock.told())
     return replace(answer, claims=claims, usage=answer.usage + usage)
 
 
@@ -228,5 +272,4 @@ def _written(
         dropped_markers=reading.dropped,
         unverified_quotes=unverified_quotes(text, passages),
         notes=tuple(notes),
-        claims=check_claims(text, passages, reading.cited) if outcome != "no_evidence" else (),
     )

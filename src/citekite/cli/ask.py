@@ -9,12 +9,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from citekite.cli import show
+from citekite.cli.explain import show_explanation
 from citekite.cli.filters import takes_filter
-from citekite.cli.options import ANSWER, CHAT, DEEP, EMBED, ENDPOINT, RETRIEVE, SERVER, STORE, takes_settings
+from citekite.cli.options import (
+    ANSWER,
+    CHAT,
+    DEEP,
+    EMBED,
+    ENDPOINT,
+    PRICE,
+    RETRIEVE,
+    SERVER,
+    STORE,
+    WATCH,
+    takes_settings,
+)
 from citekite.cli.target import open_knowledge_base
 from citekite.errors import CitekiteError, EndpointError, ServerError, SettingsError, status_of
 from citekite.events import Delta, Done, Failed, Retrieved
-from citekite.render import answer_json, hit_json
+from citekite.render import answer_json, hit_json, retrieval_json
 from citekite.retrieve.filter import Filter
 from citekite.types import Answer, Step, Turn
 from citekite.wellformed import printable
@@ -26,9 +39,12 @@ if TYPE_CHECKING:
 
 Question = Annotated[str, typer.Argument(metavar="QUESTION", help="The question, in quotation marks.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Explain = Annotated[
+    bool, typer.Option("--explain", help="Then show each stage with its time, candidates, scores and tokens.")
+]
 
 
-@takes_settings(*RETRIEVE, *EMBED, *CHAT, *ENDPOINT, *STORE, *SERVER)
+@takes_settings(*RETRIEVE, *EMBED, *CHAT, *PRICE, *ENDPOINT, *STORE, *SERVER, *WATCH)
 @takes_filter
 def search(
     arguments: dict[str, Any],
@@ -36,44 +52,56 @@ def search(
     filter: Filter,
     as_json: AsJson = False,
     format: Annotated[str, typer.Option("--format", help="text, json, or pairs: [[text, distance], ...].")] = "text",
+    explain: Explain = False,
 ) -> None:
     """Show the passages that answer a question best."""
     if format not in ("text", "json", "pairs"):
         raise SettingsError(f"--format cannot be {format!r}: it is text, json or pairs")
+    if format == "pairs" and explain:
+        raise SettingsError("--format pairs has no place for an explanation: leave --explain out, or use --json")
     with open_knowledge_base(arguments) as kb:
-        found = kb.retrieve(question, filter=filter)
+        found = kb.retrieve(question, filter=filter, explain=explain)
     hits = found.hits
     for note in found.notes:
         print(note, file=sys.stderr)
     if format == "pairs":
         print(json.dumps([[hit.chunk.text, hit.score] for hit in hits], ensure_ascii=False, indent=4))
+    elif explain and (as_json or format == "json"):
+        print(json.dumps(retrieval_json(found), ensure_ascii=False, indent=2))
     elif as_json or format == "json":
         print(json.dumps([hit_json(hit) for hit in hits], ensure_ascii=False, indent=2))
     elif not hits:
         print("Nothing in the documents matches.")
     else:
         print("\n".join(map(show.show_hit, hits)).rstrip())
+    if found.explanation is not None and format == "text" and not as_json:
+        print(f"\n{show_explanation(found.explanation)}")
 
 
-@takes_settings(*ANSWER, *DEEP, *RETRIEVE, *EMBED, *CHAT, *ENDPOINT, *STORE, *SERVER)
+@takes_settings(*ANSWER, *DEEP, *RETRIEVE, *EMBED, *CHAT, *PRICE, *ENDPOINT, *STORE, *SERVER, *WATCH)
 @takes_filter
 def ask(
     arguments: dict[str, Any],
     question: Question,
     filter: Filter,
     deep: Annotated[bool, typer.Option("--deep", help="Split the question and search in rounds first.")] = False,
+    explain: Explain = False,
     as_json: AsJson = False,
 ) -> None:
     """Answer a question from the documents, with citations."""
-    with open_knowledge_base(arguments) as kb:
-        events = kb.ask_stream(question, filter=filter, deep=deep)
+    from citekite.answer.generate import closing_stream
+
+    with (
+        open_knowledge_base(arguments) as kb,
+        closing_stream(kb.ask_stream(question, filter=filter, deep=deep, explain=explain)) as events,
+    ):
         if as_json:
             _print_json(question, events)
         else:
             _print_stream(events)
 
 
-@takes_settings(*ANSWER, *RETRIEVE, *EMBED, *CHAT, *ENDPOINT, *STORE, *SERVER)
+@takes_settings(*ANSWER, *RETRIEVE, *EMBED, *CHAT, *ENDPOINT, *STORE, *SERVER, *WATCH)
 @takes_filter
 def chat(arguments: dict[str, Any], filter: Filter) -> None:
     """Ask one question after the other; a follow-up may refer to what was said before. An empty line ends it."""
@@ -141,6 +169,8 @@ def _print_end(answer: Answer, queries: tuple[str, ...]) -> None:
         print(show.dim(f"Searched for: {answer.standalone}"))
     for query in queries:
         print(show.dim(f"Also searched for: {show.one_line(query)}"))
+    if answer.explanation is not None:
+        print(f"\n{show_explanation(answer.explanation)}")
 
 
 def _next_question() -> str:

@@ -17,6 +17,7 @@ from citekite.cli.options import (
     EMBED,
     ENDPOINT,
     LOAD,
+    LOG,
     MCP,
     OPTIONS,
     ORIGIN,
@@ -25,6 +26,7 @@ from citekite.cli.options import (
     SERVE,
     SERVER,
     STORE,
+    WATCH,
     takes_settings,
 )
 from citekite.cli.show import bold, counted, dim, near
@@ -83,6 +85,8 @@ def status(arguments: dict[str, Any], as_json: AsJson = False) -> None:
     *SERVE,
     *MCP,
     *SERVER,
+    *WATCH,
+    *LOG,
 )
 def config(arguments: dict[str, Any], as_json: AsJson = False) -> None:
     """Show each setting, its effective value and where it came from; secrets are masked."""

@@ -19,6 +19,7 @@ from citekite.cli.options import (
     RETRIEVE,
     SERVER,
     STORE,
+    WATCH,
     takes_settings,
 )
 from citekite.cli.target import open_knowledge_base
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @takes_settings(
-    *MCP, *RETRIEVE, *ANSWER, *DEEP, *LOAD, *EMBED, *BATCH, *CONTEXT, *CHAT, *ENDPOINT, *STORE, *BULK, *SERVER
+    *MCP, *RETRIEVE, *ANSWER, *DEEP, *LOAD, *EMBED, *BATCH, *CONTEXT, *CHAT, *ENDPOINT, *STORE, *BULK, *SERVER, *WATCH
 )
 def mcp(arguments: dict[str, Any]) -> None:
     """Serve the documents to an MCP client over standard input and output."""

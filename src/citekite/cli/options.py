@@ -103,6 +103,10 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "allowed_hosts": (list[str], "Further host names by which the server may be called (repeatable)."),
     "cors_origins": (list[str], "Web origins whose pages may call the server (repeatable)."),
     "mcp_sync": (bool, "Let MCP clients sync sources."),
+    "telemetry": (bool, "Export traces and figures by OpenTelemetry, to where the OTEL_* variables say."),
+    "telemetry_content": (bool, "Put the texts of questions, passages and answers into traces too."),
+    "log_format": (str, "How the server logs: text, or json."),
+    "log_level": (str, "What the server logs at least: debug, info, warning or error."),
     "server": (str, "Address of a citekite server to go through."),
     "key": (str, "API key of that server; better set in the environment."),
 }
@@ -162,6 +166,8 @@ SERVE = (
     "cors_origins",
 )
 MCP = ("mcp_sync",)
+WATCH = ("telemetry", "telemetry_content")
+LOG = ("log_format", "log_level")
 SERVER = ("server", "key")
 
 _SHORT = {"k": ("-k",)}
@@ -176,6 +182,7 @@ _PANELS = {
     **dict.fromkeys(ANSWER, "Answer"),
     **dict.fromkeys(DEEP, "Deep answer"),
     **dict.fromkeys((*SERVE, *MCP), "Serve"),
+    **dict.fromkeys((*WATCH, *LOG), "Watch"),
     **dict.fromkeys(SERVER, "Through a server"),
 }
 

@@ -14,17 +14,34 @@ from citekite.cli.options import (
     EMBED,
     ENDPOINT,
     LOAD,
+    LOG,
     MCP,
     PRICE,
     RETRIEVE,
     SERVE,
     STORE,
+    WATCH,
     takes_settings,
 )
 
 
 @takes_settings(
-    *SERVE, *MCP, *RETRIEVE, *ANSWER, *DEEP, *LOAD, *EMBED, *BATCH, *CONTEXT, *CHAT, *PRICE, *ENDPOINT, *STORE, *BULK
+    *SERVE,
+    *MCP,
+    *RETRIEVE,
+    *ANSWER,
+    *DEEP,
+    *LOAD,
+    *EMBED,
+    *BATCH,
+    *CONTEXT,
+    *CHAT,
+    *PRICE,
+    *ENDPOINT,
+    *STORE,
+    *BULK,
+    *WATCH,
+    *LOG,
 )
 def serve(arguments: dict[str, Any]) -> None:
     """Serve a web page, an HTTP API, an OpenAI-compatible endpoint and MCP."""

@@ -23,6 +23,7 @@ from citekite.cli.options import (
     PRICE,
     SERVER,
     STORE,
+    WATCH,
     takes_settings,
 )
 from citekite.cli.progress import reporting
@@ -36,7 +37,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@takes_settings(*LOAD, *ENGINE, *EMBED, *BATCH, *CONTEXT, *CHAT, *PRICE, *ENDPOINT, *STORE, *BULK, *SERVER)
+@takes_settings(*LOAD, *ENGINE, *EMBED, *BATCH, *CONTEXT, *CHAT, *PRICE, *ENDPOINT, *STORE, *BULK, *SERVER, *WATCH)
 def sync(
     arguments: dict[str, Any],
     sources: Annotated[
@@ -106,7 +107,7 @@ def remove(
             print(f"removed {source}: {counted(kb.remove(source), 'chunk')}")
 
 
-@takes_settings(*EMBED, *BATCH, *ENDPOINT, *STORE, *BULK)
+@takes_settings(*EMBED, *BATCH, *ENDPOINT, *STORE, *BULK, *WATCH)
 def reindex(arguments: dict[str, Any], quiet: Quiet = False) -> None:
     """Embed every chunk anew, with another embedder; the old index serves until the new one is complete."""
     with open_directly(arguments, "reindex") as kb, reporting(quiet=quiet) as report:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import copy_context
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
@@ -17,6 +18,7 @@ import numpy as np
 
 from citekite.errors import RequestRefused
 from citekite.ports import Embedder, Vectors
+from citekite.timing import counted_as
 from citekite.tokens import estimate_tokens
 
 T = TypeVar("T")
@@ -242,11 +244,12 @@ class _Run(Generic[T]):
             else:
                 # Daemons and not an executor's workers, which are joined at exit: Ctrl-C would have to wait for a
                 # request's time-out. Starting a thread costs 0.1 ms, a request a hundred times that.
-                threading.Thread(target=self._embed, args=(entries,), daemon=True).start()
+                threading.Thread(target=copy_context().run, args=(self._embed, entries), daemon=True).start()
 
     def _embed(self, entries: list[_Entry[T]]) -> None:
         try:
-            outcome: Vectors | BaseException = self._embedder.embed_documents([entry.text for entry in entries])
+            with counted_as("embed"):
+                outcome: Vectors | BaseException = self._embedder.embed_documents([entry.text for entry in entries])
         except BaseException as error:  # noqa: BLE001 - carried over to the thread that waits for it
             outcome = error
         self._returned.put((entries, outcome))

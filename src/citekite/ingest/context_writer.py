@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 
@@ -86,7 +87,7 @@ class ContextWriter:
                 if task is not None:
                     asked += 1
                     # A daemon and not an executor's worker, which is joined at exit: Ctrl-C would wait for a time-out.
-                    threading.Thread(target=self._ask, args=(task,), daemon=True).start()
+                    threading.Thread(target=copy_context().run, args=(self._ask, task), daemon=True).start()
             if asked == settled or (returned := self._wait(stopped)) is None:
                 return
             settled += 1

@@ -14,6 +14,7 @@ from citekite.ingest.plan import Change
 from citekite.ingest.scan import Scan
 from citekite.ports import Embedder
 from citekite.store.writer import WRITE_ROWS, Entry
+from citekite.timing import each_counted_as
 
 # Chunks with a context that are embedded together: they were paid for, and are stored soon.
 CONTEXT_WINDOW = 64
@@ -85,7 +86,8 @@ class LocalEmbedding:
     def run(self, put: Put[Result]) -> None:
         """Put the results, in the order in which they return."""
         stopped = self._stopped
-        with closing(read_ahead(self._scan.changes(), READ_AHEAD, weigh=_characters, stopped=stopped)) as changes:
+        read = each_counted_as("read", self._scan.changes())
+        with closing(read_ahead(read, READ_AHEAD, weigh=_characters, stopped=stopped)) as changes:
             fresh = self._fresh(changes, put)
             if self._contexts is None:
                 plain = (entry for change in fresh for entry in change.entries)

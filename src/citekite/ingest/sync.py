@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +25,8 @@ from citekite.ingest.embedding import Borrowed, Embedding, Result, Written
 from citekite.ingest.pipeline import Stage
 from citekite.ingest.scan import Scan
 from citekite.ports import Reporter, Splitter
+from citekite.prices import Prices
 from citekite.reports import Progress, SyncPlan, SyncReport
-from citekite.settings import Settings
 from citekite.store.collection import Collection
 from citekite.store.writer import WRITE_ROWS, Entry, Writer
 from citekite.tokens import estimate_tokens
@@ -36,28 +36,6 @@ Create = Callable[[int], Collection]
 
 # Results ahead of the writing, besides the one that is handed over: what was paid for is soon stored.
 EMBEDDED_AHEAD = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """Prices of a million tokens: embedded, read and written by the chat model; None where not known."""
-
-    embedding: float | None = None
-    prompt: float | None = None
-    completion: float | None = None
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> Prices:
-        """The prices as the settings have them."""
-        return cls(settings.embedding_price, settings.prompt_price, settings.completion_price)
-
-    def of_embedding(self, tokens: int) -> float | None:
-        return None if self.embedding is None else tokens * self.embedding / 1_000_000
-
-    def of_chat(self, usage: Usage) -> float | None:
-        if self.prompt is None or self.completion is None:
-            return None
-        return (usage.prompt_tokens * self.prompt + usage.completion_tokens * self.completion) / 1_000_000
 
 
 def plan(scan: Scan, *, prune: bool, prices: Prices, contextual: bool) -> SyncPlan:

@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 from citekite.errors import CitekiteError, ServerError, SettingsError, StoreError, UnknownDocument
 from citekite.events import Delta, Done, Event, Failed
-from citekite.parse import parse_document, parse_event, parse_retrieval, parse_status, parse_summary
+from citekite.parse import parse_document, parse_event, parse_retrieval, parse_status, parse_summary, parse_usage_row
 from citekite.remote.client import ServerClient
-from citekite.reports import CollectionStatus, DocumentSummary, Progress, SyncReport
+from citekite.reports import CollectionStatus, DocumentSummary, Progress, SyncReport, UsageRow
 from citekite.settings import Settings
 from citekite.types import Answer, Hit, Mode, Retrieval, StoredDocument, Turn
 
@@ -119,10 +119,17 @@ class RemoteKnowledgeBase:
         return list(self.retrieve(question, k=k, filter=filter, mode=mode).hits)
 
     def retrieve(
-        self, question: str, *, k: int | None = None, filter: str | Filter = "", mode: Mode | None = None
+        self,
+        question: str,
+        *,
+        k: int | None = None,
+        filter: str | Filter = "",
+        mode: Mode | None = None,
+        explain: bool = False,
     ) -> Retrieval:
-        """What `search` returns, with the queries, the time of each stage and remarks."""
-        return self._client.post("search", parse_retrieval, self._question(question, k, filter, mode))
+        """What `search` returns, with the queries, the time of each stage and remarks; with `explain` how it came."""
+        body = {**self._question(question, k, filter, mode), **_explain(explain)}
+        return self._client.post("search", parse_retrieval, body)
 
     def ask(
         self,
@@ -133,9 +140,11 @@ class RemoteKnowledgeBase:
         mode: Mode | None = None,
         history: Sequence[Turn] = (),
         deep: bool = False,
+        explain: bool = False,
     ) -> Answer:
         """The answer to a question from the documents, with citations; see `ask_stream` for the events of it."""
-        for event in self.ask_stream(question, k=k, filter=filter, mode=mode, history=history, deep=deep):
+        options: dict[str, Any] = {"k": k, "filter": filter, "mode": mode, "history": history}
+        for event in self.ask_stream(question, **options, deep=deep, explain=explain):
             if isinstance(event, Done):
                 return event.answer
             if isinstance(event, Failed):
@@ -151,13 +160,14 @@ class RemoteKnowledgeBase:
         mode: Mode | None = None,
         history: Sequence[Turn] = (),
         deep: bool = False,
+        explain: bool = False,
     ) -> Iterator[Event]:
         """The events of an answer: Step (when `deep`), Retrieved, then Delta and Cited, then Done or Failed.
 
         A connection that breaks is a `Failed` with what had come. Closing the iterator ends the server's work on it.
         """
         turns = [asdict(turn) for turn in history]
-        body = {**self._question(question, k, filter, mode), "history": turns, "deep": deep}
+        body = {**self._question(question, k, filter, mode), "history": turns, "deep": deep, **_explain(explain)}
         partial = ""
         try:
             for event in self._client.events("POST", "ask/stream", parse_event, body):
@@ -170,6 +180,13 @@ class RemoteKnowledgeBase:
             yield Failed(error, partial)
             return
         yield Failed(ServerError(f"{self._client.server} ended the answer before it was complete: ask again"), partial)
+
+    def usage(self, since: str = "", until: str = "") -> list[UsageRow]:
+        """What models took at the server, by day, key, purpose and model: of every key for an admin, else of this one.
+
+        The days (ISO 8601, UTC) are both included, and left open where they are empty.
+        """
+        return self._client.get("usage", _usage_rows, since=since or None, until=until or None)
 
     def documents(self) -> list[DocumentSummary]:
         """All documents of the collection that the key may see, sorted by source."""
@@ -261,6 +278,15 @@ class RemoteKnowledgeBase:
             "date_key": filter.date_key,
             "expression": filter.expression,
         }
+
+
+def _explain(wanted: bool) -> dict[str, bool]:
+    """What asks for an explanation; where none is wanted it is left out, so that an older server takes the request."""
+    return {"explain": True} if wanted else {}
+
+
+def _usage_rows(values: Mapping[str, Any]) -> list[UsageRow]:
+    return list(map(parse_usage_row, values["rows"]))
 
 
 def _plain(value: object) -> Any:

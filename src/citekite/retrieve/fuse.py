@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from citekite.types import Fusion, Leg
@@ -48,11 +48,22 @@ def fuse(
     >>> [(id, round(score, 4)) for id, score in fuse({"dense": dense, "lexical": lexical}, {}, "rrf")]
     [('b', 0.0325), ('a', 0.0164), ('c', 0.0161)]
     """
+    return summed(contributions(legs, weights, fusion).values())
+
+
+def contributions(
+    legs: Mapping[Name, Mapping[str, Leg]], weights: Mapping[Name, float], fusion: Fusion = "convex"
+) -> dict[Name, dict[str, float]]:
+    """What each leg adds to the fused score of each id that it found."""
+    return {name: _reciprocal(leg) if fusion == "rrf" else _scaled(leg, weights[name]) for name, leg in legs.items()}
+
+
+def summed(parts: Iterable[Mapping[str, float]]) -> list[tuple[str, float]]:
+    """Ids with their scores in all parts together, best first, ties by id."""
     total: dict[str, float] = {}
-    for name, leg in legs.items():
-        parts = _reciprocal(leg) if fusion == "rrf" else _scaled(leg, weights[name])
-        for id, part in parts.items():
-            total[id] = total.get(id, 0.0) + part
+    for part in parts:
+        for id, score in part.items():
+            total[id] = total.get(id, 0.0) + score
     return sorted(total.items(), key=lambda item: (-item[1], item[0]))
 
 

@@ -5,11 +5,12 @@ They describe and do not convert: a route sends what `render` gives as it is.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NotRequired
 
 from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
+from citekite.explanation import Purpose
 from citekite.types import Outcome, Verdict
 
 _exact = with_config(ConfigDict(extra="forbid"))
@@ -70,6 +71,54 @@ class UsageReply(TypedDict):
 
 
 @_exact
+class ModelUseReply(TypedDict):
+    """One call of a model; `cost` is null where no price of it is known."""
+
+    purpose: Purpose
+    model: str
+    usage: UsageReply
+    estimated: bool
+    seconds: float
+    cost: float | None
+
+
+@_exact
+class StageReply(TypedDict):
+    """One stage: its time, how many candidates it left, and the scores of the best of them."""
+
+    name: str
+    seconds: float
+    candidates: int | None
+    scores: list[float]
+    details: dict[str, Any]
+    uses: list[ModelUseReply]
+
+
+@_exact
+class PlacedReply(TypedDict):
+    """How a passage got its place: rank and score by what ranked it, and the number of the passage that holds it."""
+
+    id: str
+    source: str
+    place: str
+    rank: int
+    score: float
+    legs: dict[str, LegReply]
+    parts: dict[str, float]
+    passage: int | None
+    cited: bool
+
+
+@_exact
+class ExplanationReply(TypedDict):
+    """The stages in the order in which they ran, and the passages found, best first."""
+
+    seconds: float
+    stages: list[StageReply]
+    hits: list[PlacedReply]
+
+
+@_exact
 class SearchReply(TypedDict):
     """The hits, best first, the texts searched for, remarks, the seconds of each stage, the tokens of rewriting."""
 
@@ -78,6 +127,7 @@ class SearchReply(TypedDict):
     notes: list[str]
     seconds: dict[str, float]
     usage: UsageReply
+    explanation: NotRequired[ExplanationReply]
 
 
 @_exact
@@ -140,6 +190,7 @@ class AnswerReply(TypedDict):
     claims: list[ClaimReply]
     notes: list[str]
     steps: list[StepReply]
+    explanation: NotRequired[ExplanationReply]
 
 
 HIT: dict[str, Any] = {

@@ -43,6 +43,7 @@ class SearchBody(BaseModel):
     collection: str | None = Field(None, pattern=COLLECTION_NAME)
     k: int | None = Field(None, ge=1, le=100)
     mode: Mode | None = None
+    explain: bool = Field(False, description="Also say how it came about: stages, times, candidates, scores.")
     filter: FilterBody = FilterBody()
 
 

@@ -21,6 +21,7 @@ from citekite.store.limits import hurried
 from citekite.store.record import SCHEMA_VERSION
 from citekite.store.search_index import SearchIndex, Version
 from citekite.store.sink import Batch, Parallel, Serial, Sink, batches
+from citekite.timing import counted_as
 from citekite.types import Chunk
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Writer:
         self._lease = Lease(client, uri, physical) if index is None else None
         self._sink: Sink = Parallel(self._send) if index is None else Serial(self._send)
 
+    @counted_as("write")
     def upsert(self, entries: Sequence[Entry], vectors: Vectors) -> None:
         """Store chunks with their vectors, shape `(len(entries), dimension)`; they are stored when `settle` returns."""
         self._start()
@@ -90,10 +92,12 @@ class Writer:
                 self._index.add([entry.chunk for entry in part], part_vectors)
             self._count_english(entry.chunk.text for entry in part[::ENGLISH_SAMPLE])
 
+    @counted_as("write")
     def settle(self) -> None:
         """Return when all chunks that were given are stored, so that they can be read."""
         self._sink.settle()
 
+    @counted_as("write")
     def delete(self, ids: Sequence[str]) -> None:
         """Delete chunks by id; an unknown id is ignored."""
         self.settle()  # a chunk that is still on its way would be stored after it was deleted
@@ -125,6 +129,7 @@ class Writer:
             english_chunks=self._record.english_chunks + english,
         )
 
+    @counted_as("write")
     def finish(self) -> None:
         """Flush, once for the whole job, and bring the index beside the database up to date.
 

@@ -51,7 +51,9 @@ async def search(body: SearchBody, request: Request, service: TheService, caller
     kb = service.knowledge_base(caller, body.collection)
 
     def found() -> Retrieval:
-        return kb.retrieve(body.question, k=body.k, mode=body.mode, filter=body.filter.to_filter())
+        return kb.retrieve(
+            body.question, k=body.k, mode=body.mode, filter=body.filter.to_filter(), explain=body.explain
+        )
 
     retrieval = await service.workers.call(found, request)
     service.metrics.searched(retrieval)
@@ -101,6 +103,7 @@ def _events(kb: KnowledgeBase, body: AskBody, service: Service) -> Iterator[Even
             filter=body.filter.to_filter(),
             history=body.turns(),
             deep=body.deep,
+            explain=body.explain,
         )
     )
 
