@@ -40,6 +40,16 @@ def cancelled_when(stopped: Callable[[], bool]) -> Iterator[None]:
         _stopped.reset(token)
 
 
+@contextmanager
+def uncancelled() -> Iterator[None]:
+    """Let what runs inside go on, whoever may cancel what began it: a job outlives the request that started it."""
+    token = _stopped.set(None)
+    try:
+        yield
+    finally:
+        _stopped.reset(token)
+
+
 def cancellable() -> bool:
     """Whether someone may cancel what runs here, so that waits have to be cut into slices."""
     return _stopped.get() is not None

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from citekite import __version__
-from citekite.cli import ask, inspect, mcp, moving, serve, sync, tune
+from citekite.cli import ask, inspect, mcp, moving, serve, sync, tune, usage
 from citekite.cli.evaluate import eval_app
 from citekite.cli.keys import keys_app
 
@@ -49,6 +49,7 @@ for command in (moving.copy, moving.export, moving.import_, moving.backup, movin
     app.command(command.__name__.rstrip("_"), rich_help_panel="Move and keep")(command)
 for command in (serve.serve, mcp.mcp):
     app.command(rich_help_panel="Serve")(command)
+app.command(rich_help_panel="Serve")(usage.usage)
 app.add_typer(keys_app, name="keys", rich_help_panel="Serve")
 eval_app.command()(tune.questions)
 app.add_typer(eval_app, name="eval", rich_help_panel="Quality")

@@ -32,7 +32,7 @@ def open_knowledge_base(arguments: Mapping[str, Any]) -> Iterator[KnowledgeBase 
     from citekite.settings import load_settings
 
     loaded = load_settings(arguments)
-    remote = _remote(loaded, arguments)
+    remote = remote_for(loaded, arguments)
     if remote is None:
         from citekite.knowledge_base import KnowledgeBase
 
@@ -78,7 +78,8 @@ def require_no_server(settings: Settings, arguments: Mapping[str, Any], command:
         )
 
 
-def _remote(loaded: Loaded, arguments: Mapping[str, Any]) -> RemoteKnowledgeBase | None:
+def remote_for(loaded: Loaded, arguments: Mapping[str, Any]) -> RemoteKnowledgeBase | None:
+    """The server that a command goes through: the one that is named, or that has the embedded database open."""
     from citekite.remote import RemoteKnowledgeBase
     from citekite.settings import without_password
 

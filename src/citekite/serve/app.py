@@ -15,12 +15,12 @@ from citekite import __version__
 from citekite.serve.examples import ANYWHERE, problems
 from citekite.serve.guard import Guard
 from citekite.serve.mcp.http import make_manager, mcp_route
-from citekite.serve.metrics import CountRequests
 from citekite.serve.openai_api import routes as openai_routes
 from citekite.serve.openai_api.errors import OpenAIErrors
 from citekite.serve.problems import add_problem_handlers
-from citekite.serve.routes import ask, backup, collections, documents, health, jobs, library, map, reports
+from citekite.serve.routes import ask, backup, collections, documents, health, jobs, library, map, reports, usage
 from citekite.serve.service import Service
+from citekite.serve.watch import WatchRequests
 from citekite.settings import Settings
 
 UI = Path(__file__).parent / "ui"
@@ -54,12 +54,14 @@ def create_app(settings: Settings) -> FastAPI:
         version=__version__,
         lifespan=lifespan,
         openapi_url="/api/v1/openapi.json",
+        # Its own spans have the query of an address, which may be text from a document or a question.
+        telemetry={"tracing": False, "logs": False, "metrics": settings.telemetry, "auto_configure": False},
         docs_url=None,
         redoc_url=None,
     )
     app.state.service = service
     add_problem_handlers(app)
-    for module in (ask, library, documents, jobs, collections, reports, map, backup):
+    for module in (ask, library, documents, jobs, collections, reports, map, usage, backup):
         app.include_router(
             module.router, prefix="/api/v1", responses=problems(*ANYWHERE), dependencies=[Security(BEARER)]
         )
@@ -69,7 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
     _add_page(app)
     app.add_middleware(Guard, service=service)
     app.add_middleware(OpenAIErrors)  # outside of what refuses requests: that too leaves in OpenAI's form
-    app.add_middleware(CountRequests, metrics=service.metrics)
+    app.add_middleware(WatchRequests, metrics=service.metrics, telemetry=service.telemetry)
     return app
 
 

@@ -6,7 +6,7 @@ Pure ASGI, so a stream passes through it piece by piece.
 from __future__ import annotations
 
 import hmac
-import secrets
+from functools import partial
 
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
@@ -14,6 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from citekite.errors import CitekiteError, InternalError, KeyRequired
+from citekite.metering import metered
 from citekite.serve.addresses import Hosts, is_foreign
 from citekite.serve.keys import CREATE
 from citekite.serve.limits import Body, Buckets, Failures
@@ -74,7 +75,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        id = scope.setdefault("state", {})["request_id"] = secrets.token_hex(8)
+        id = scope["state"]["request_id"]
         reply = _Reply(send, scope["path"], id)
         headers = Headers(scope=scope)
         try:
@@ -96,7 +97,8 @@ class Guard:
                 principal = scope["state"]["principal"] = await self._principal(scope)
                 self._buckets.take(principal.key_id)
             inner = self._write if _is_write(scope) else self._limit
-            await inner(scope, receive, send)
+            with metered(partial(self._service.used, scope["state"].get("principal"))):
+                await inner(scope, receive, send)
         except CitekiteError as error:
             await problem(error)(scope, receive, send)
 

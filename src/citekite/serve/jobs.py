@@ -10,11 +10,13 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
+from contextvars import Context, copy_context
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from citekite.cancel import uncancelled
 from citekite.errors import CitekiteError, DiskFull, DocumentError, InternalError, ServerBusy, ServerError
 from citekite.ports import Reporter
 from citekite.render import problem_json
@@ -64,7 +66,7 @@ class Jobs:
         self._live: dict[str, Job] = {}
         self._stopping: set[str] = set()
         self._followers: dict[str, set[_Follower]] = {}
-        self._waiting: queue.SimpleQueue[tuple[str, Work, Callable[[], None]] | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[tuple[str, Work, Callable[[], None], Context] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._saved = 0.0
         self._closing = False
@@ -92,7 +94,7 @@ class Jobs:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
                 self._thread.start()
-            self._waiting.put((job.id, work, abandoned))
+            self._waiting.put((job.id, work, abandoned, copy_context()))
         return job
 
     def get(self, id: str) -> Job:
@@ -163,7 +165,7 @@ class Jobs:
 
     def _run(self) -> None:
         while (waiting := self._waiting.get()) is not None:
-            id, work, abandoned = waiting
+            id, work, abandoned, context = waiting
             with self._lock:
                 job = self._live.get(id)
                 if job is not None:
@@ -171,7 +173,7 @@ class Jobs:
             if job is None:  # it was cancelled while it waited
                 abandoned()
             else:
-                self._end(id, work)
+                context.run(self._end, id, work)  # for the request that started it: its id, its account
 
     def _end(self, id: str, work: Work) -> None:
         """Do the work of a job, and keep what became of it."""
@@ -179,7 +181,8 @@ class Jobs:
         problem: CitekiteError | None = None
         state: JobState = "done"
         try:
-            found = work(partial(self._progressed, id), lambda: id in self._stopping)
+            with uncancelled():
+                found = work(partial(self._progressed, id), lambda: id in self._stopping)
             report = asdict(found)
             if found.failures and not found.new + found.changed + found.unchanged:
                 state, problem = "failed", DocumentError("; ".join(one.reason for one in found.failures[:3]))

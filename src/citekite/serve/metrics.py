@@ -6,16 +6,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from citekite.endpoint_traffic import TrafficState
 from citekite.events import Done, Event, Failed, Retrieved
+from citekite.explanation import ModelUse
 from citekite.serve.endpoint_metrics import EndpointFigures
+from citekite.telemetry import Figure
 from citekite.types import Answer, Retrieval, Usage
 
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 # A search takes milliseconds, a streamed answer of a slow model minutes.
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+# What nginx logs for a client that closed the connection before the reply; nobody receives it.
 CLIENT_LEFT = 499
 
 
@@ -46,6 +47,12 @@ class Metrics:
         self.tokens = Counter(
             "citekite_tokens", "Tokens that models counted for answers.", ("kind",), registry=registry
         )
+        self.model_calls = Counter(
+            "citekite_model_calls", "Calls of models that were answered.", ("purpose", "model"), registry=registry
+        )
+        self.model_tokens = Counter(
+            "citekite_model_tokens", "Tokens that models took.", ("purpose", "model", "kind"), registry=registry
+        )
         self.under_way = Gauge("citekite_answers_under_way", "Answers that are being made.", registry=registry)
         self.uploads = Counter("citekite_uploads", "Files that were uploaded.", registry=registry)
         self.chunks = Counter("citekite_sync_chunks", "Chunks that syncs changed.", ("change",), registry=registry)
@@ -57,6 +64,26 @@ class Metrics:
     def text(self) -> bytes:
         """All figures, as Prometheus reads them."""
         return generate_latest(self._registry)
+
+    def figures(self) -> Iterator[Figure]:
+        """All figures, for telemetry; a histogram as its sum and its count."""
+        for family in self._registry.collect():
+            suffixes = {"counter": ("_total",), "histogram": ("_sum", "_count")}.get(family.type, ("",))
+            for suffix in suffixes:
+                name = f"{family.name}{suffix}"
+                values = tuple((dict(one.labels), one.value) for one in family.samples if one.name == name)
+                yield Figure(name, family.documentation, family.type != "gauge", values)
+
+    def request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count a request by the template of its route."""
+        self.requests.labels(route, method, str(status)).inc()
+        self.request_seconds.labels(route, method).observe(seconds)
+
+    def called(self, use: ModelUse) -> None:
+        """Count a call of a model."""
+        self.model_calls.labels(use.purpose, use.model).inc()
+        self.model_tokens.labels(use.purpose, use.model, "prompt").inc(use.usage.prompt_tokens)
+        self.model_tokens.labels(use.purpose, use.model, "completion").inc(use.usage.completion_tokens)
 
     def searched(self, found: Retrieval) -> None:
         """Count a search: the time of its stages and the tokens of models that wrote queries."""
@@ -102,41 +129,3 @@ class Metrics:
     def _used(self, usage: Usage) -> None:
         self.tokens.labels("prompt").inc(usage.prompt_tokens)
         self.tokens.labels("completion").inc(usage.completion_tokens)
-
-
-class CountRequests:
-    """Counts every request by the template of its route, so that ids in paths make no series of their own."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app = app
-        self._metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        status, began = CLIENT_LEFT, time.perf_counter()
-
-        async def counting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, counting)
-        except Exception:
-            status = 500
-            raise
-        finally:
-            route = _template(scope)
-            method = scope["method"] if scope["method"] in METHODS else "other"
-            self._metrics.requests.labels(route, method, str(status)).inc()
-            self._metrics.request_seconds.labels(route, method).observe(time.perf_counter() - began)
-
-
-def _template(scope: Scope) -> str:
-    """The path of the route with its parameters' names; `other` where none was reached."""
-    # The route of an included router knows its path without the prefix; what FastAPI matched it in knows all of it.
-    matched = scope.get("fastapi", {}).get("effective_route_context")
-    return getattr(matched, "path_format", "") or getattr(scope.get("route"), "path", "") or "other"

@@ -43,12 +43,14 @@ def run(settings: Settings) -> None:
     from citekite.serve.app import create_app
     from citekite.serve.connections import Connection
     from citekite.serve.keys import KeyStore
+    from citekite.serve.logs import set_up_logs
 
     if (other := running_server(settings.uri)) is not None:
         raise DatabaseLocked(
             f"{settings.uri} is open in {other} already: go to that address, or stop it first (kill {other.pid})"
         )
     check_address(settings, KeyStore(home_of(settings)))
+    set_up_logs(settings)
     app = create_app(settings)
     service: Service = app.state.service
     if service.home.exists():  # what a server before left half done is seen to, and that no other one uses the folder
@@ -59,7 +61,9 @@ def run(settings: Settings) -> None:
         with _announced(settings, url, service.local_token):
             print(line, flush=True)
             threading.Thread(target=_warm_up, args=(service,), daemon=True).start()
-            config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=CUT_SECONDS, http=Connection)
+            config = uvicorn.Config(
+                app, log_config=None, access_log=False, timeout_graceful_shutdown=CUT_SECONDS, http=Connection
+            )
             graceful_server(config, service).run([listener])
 
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from citekite.errors import CitekiteError
+from citekite.explanation import ModelUse
 from citekite.home import claim, home_of, make_home
 from citekite.knowledge_base import KnowledgeBase
 from citekite.serve import uploads
@@ -17,11 +18,13 @@ from citekite.serve.addresses import is_loopback
 from citekite.serve.audit import Audit
 from citekite.serve.jobs import Jobs
 from citekite.serve.keys import KeyStore
+from citekite.serve.ledger import Ledger
 from citekite.serve.maps import Maps
 from citekite.serve.metrics import Metrics
-from citekite.serve.principal import Principal
+from citekite.serve.principal import OWNER, Principal
 from citekite.serve.workers import Workers
 from citekite.settings import Settings
+from citekite.telemetry import make_telemetry
 
 # Whether the database answers is asked beside the workers: a server with all of them at work is still ready.
 CHECKS = 4
@@ -44,7 +47,10 @@ class Service:
         self.metrics = Metrics(lambda: self.workers.free, lambda: self._knowledge_base.endpoints())
         self.maps = Maps()
         self._lock = threading.Lock()
+        self.ledger = Ledger(self.home)
         self._knowledge_base = KnowledgeBase(settings=settings)
+        self.telemetry = make_telemetry(settings)
+        self.telemetry.observe(self.metrics.figures(), self.metrics.figures)
         self._others: dict[str, KnowledgeBase] = {}
         self._jobs: Jobs | None = None
         self._claim: int | None = None
@@ -87,6 +93,11 @@ class Service:
         except CitekiteError:  # whoever makes one is told
             return ""
 
+    def used(self, principal: Principal | None, use: ModelUse) -> None:
+        """Note what a model took, for the key whose request it worked for."""
+        self.metrics.called(use)
+        self.ledger.add(principal or OWNER, use)
+
     def knowledge_base(self, principal: Principal, collection: str | None = None) -> KnowledgeBase:
         """The knowledge base of a collection (by default that of the settings), as this caller may see it.
 
@@ -105,6 +116,7 @@ class Service:
         with self._lock:
             self._others.clear()
             self._knowledge_base.close()
+            self.ledger.close()
             if self._claim is not None:
                 os.close(self._claim)
                 self._claim = None

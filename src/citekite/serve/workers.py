@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
@@ -123,7 +124,8 @@ class Stream(Generic[T]):
         self._arrived = asyncio.Event()
         self._room = threading.Semaphore(AHEAD)
         self._stopped = threading.Event()
-        pool.submit(self._run)
+        # The id of the request, its span and its account are in context variables.
+        pool.submit(copy_context().run, self._run)
 
     def stop(self, reason: CitekiteError | None = None) -> None:
         """Cancel what runs, without waiting for it; the reader, where there is one, is told the reason.

@@ -66,7 +66,7 @@ def make_server(library: Library) -> Server[Any]:
     async def resource(context: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
         return await _work(library, _caller(context), lambda kb: read_resource(kb, str(params.uri)))
 
-    return Server(
+    server: Server[Any] = Server(
         "citekite",
         version=__version__,
         title="citekite",
@@ -77,6 +77,8 @@ def make_server(library: Library) -> Server[Any]:
         on_list_resource_templates=templates,
         on_read_resource=resource,
     )
+    server.middleware.clear()  # the SDK's spans have the messages of errors, which may quote a document
+    return server
 
 
 def _caller(context: Context) -> Principal:

@@ -20,6 +20,7 @@ from citekite.knowledge_base import KnowledgeBase
 from citekite.render import answer_json, event_json, retrieval_json
 from citekite.serve.asking import Caller, TheService
 from citekite.serve.examples import ANYWHERE, problems, reply
+from citekite.serve.problems import with_request
 from citekite.serve.replies import ANSWER, RETRIEVED, SEARCH, AnswerReply, SearchReply
 from citekite.serve.schemas import AskBody, SearchBody
 from citekite.serve.service import Service
@@ -117,7 +118,14 @@ class _Rendered:
     def __call__(self, event: Event) -> str:
         if isinstance(event, Delta):
             self._text += event.text
-        return sse(*event_json(event))
+        return _sent(event)
 
     def failed(self, error: CitekiteError) -> str:
-        return sse(*event_json(Failed(error, self._text)))
+        return _sent(Failed(error, self._text))
+
+
+def _sent(event: Event) -> str:
+    name, values = event_json(event)
+    if isinstance(event, Failed):
+        values["problem"] = with_request(values["problem"])
+    return sse(name, values)
