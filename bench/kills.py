@@ -72,7 +72,7 @@ class Place:
 class Job:
     """What is killed: `prepare` makes the state that `run` starts from, `model` embeds what it leaves.
 
-    A job that is not `repeatable` would do everything again after it has reported that it is done.
+    A job that is not `repeatable` would do everything again where it had nothing left to do but to close and say so.
     """
 
     prepare: Callable[[Place], None]
@@ -306,7 +306,7 @@ class Trials:
         self._reset()
         sent = len(self._endpoint.texts())
         stage = self._begin(kill)
-        found = self._examined(again=self._job.repeatable or stage != "reported")
+        found = self._examined(again=self._job.repeatable or stage not in ("closing", "reported"))
         texts = Counter(text for text in self._endpoint.texts()[sent:] if text not in QUESTIONS)
         again = sum(texts.values()) - len(texts)
         return Trial(stage, again, difference(self._clean, found))
