@@ -16,9 +16,7 @@ from bench.embedders import MINILM, STATIC, TITLES
 from bench.growth_figures import GROWTH_HEADS, MILLION_HEADS, growth_rows, million_rows, plot_growth
 from bench.report import ROOT, load
 
-PAGES = tuple(
-    ROOT / "docs" / f"{name}.md" for name in ("quality", "serve", "milvus", "faults", "models", "scale", "sources")
-)
+PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("quality", "serve", "milvus", "faults", "models", "scale"))
 FIGURES = ROOT / "docs" / "figures"
 EMBEDDERS = (STATIC, MINILM)
 SET_TITLES = {
