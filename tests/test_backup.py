@@ -30,16 +30,20 @@ from citekite import RemoteKnowledgeBase
 from citekite.cli import moving
 from citekite.cli.app import app
 from citekite.errors import ArchiveError, DatabaseLocked, SettingsError, StoreError, UnknownCollection
+from citekite.explanation import ModelUse
 from citekite.home import claim, make_home
 from citekite.render import answer_json
 from citekite.serve.app import create_app
 from citekite.serve.keys import KeyStore
+from citekite.serve.ledger import Ledger
+from citekite.serve.principal import OWNER
 from citekite.serve.routes import backup as route
 from citekite.settings import Settings
 from citekite.store.gate import Gate, gate_of
 from citekite.transfer import snapshot as snapshots
 from citekite.transfer.archive import CHECKSUMS, FACTS, pack, read
 from citekite.transfer.backup import blocks, restore, write_backup
+from citekite.types import Usage
 from moving import contents, make, silent
 from served import serving, wait_for
 from stored import BIRDS, knowledge_base, write
@@ -65,6 +69,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
         kb.sync(write(folder / "docs", BIRDS))
     home = make_home(folder / "birds.db.serve")
     KeyStore(home).create("ci", "admin")
+    ledger = Ledger(home)
+    ledger.add(OWNER, ModelUse("chat", "writer", Usage(7, 3)))
+    ledger.close()
     write(home, {"uploads/citekite/shared/own.md": "# Own\n", "reports/first.json": "{}", "audit.jsonl": "{}\n"})
     return folder
 
@@ -163,6 +170,7 @@ def test_what_is_in_a_backup_and_what_is_not(archive: Path, source: Path) -> Non
         "server/keys.sqlite",
         "server/reports/first.json",
         "server/uploads/citekite/shared/own.md",
+        "server/usage.sqlite",
     }
     assert [name for name in names if name.endswith((".idx", "LOCK", ".tmp"))] == []
     assert archive.stat().st_mode & 0o777 == 0o600
@@ -180,9 +188,10 @@ def test_a_restored_system_has_keys_uploads_and_reports_for_the_owner_alone(arch
         archive, settings(tmp_path / "new.db", data_dir=str(tmp_path / "home")), replacing=False, report=silent
     )
 
-    assert (facts["format"], facts["files"]) == (1, 8)
+    assert (facts["format"], facts["files"]) == (1, 9)
     home = tmp_path / "home"
     assert [key.name for key in KeyStore(home).list()] == ["ci"]
+    assert [(row.model, row.usage) for row in Ledger(home).rows()] == [("writer", Usage(7, 3))]
     assert (home / "uploads/citekite/shared/own.md").read_text() == "# Own\n"
     assert (home / "reports/first.json").exists()
     assert not (home / "audit.jsonl").exists()

@@ -25,7 +25,8 @@ from scripted_endpoint import Fault, ScriptedEndpoint
 COMMANDS = {
     *("sync", "ask", "search", "chat", "documents", "status", "remove", "reindex", "config", "doctor", "tune"),
     *("eval run", "eval compare", "eval questions"),
-    *("serve", "keys create", "keys list", "keys revoke", "mcp"),
+    *("copy", "export", "import", "backup", "restore"),
+    *("serve", "keys create", "keys list", "keys revoke", "usage", "mcp"),
 }
 SERVER = {"fastapi", "starlette", "uvicorn", "mcp", "prometheus_client"}
 QUESTION = "Where is metadata kept?"

@@ -190,19 +190,20 @@ def hold(path: Path) -> int:
         return _sessions[path]
 
 
-def release(path: Path, session: int) -> None:
-    """Count one client of a session less; after the last one the database is closed and its lock free."""
+def release(path: Path, session: int) -> bool:
+    """Count one client of a session less; after the last one, returned as True, the database is closed and free."""
     from milvus_lite.server_manager import server_manager_instance
 
     with _guard:
         if session != _sessions[path]:
-            return
+            return False
         _holders[path] -= 1
         last = _holders[path] <= 0
         if last:
             del _holders[path]
     if last:
         server_manager_instance.release_server(str(path))
+    return last
 
 
 def abandon(path: Path, session: int) -> None:

@@ -29,7 +29,7 @@ from citekite.store.faults import translated
 from citekite.store.gate import changing
 from citekite.store.limits import BoundedClient, patiently
 from citekite.store.record import PROPERTY, CollectionRecord
-from citekite.store.search_index import shared_index
+from citekite.store.search_index import forget_indexes, shared_index
 
 PATIENCE_SECONDS = 60.0
 # A property of a generation that takes the name, as long as others are still to be dropped.
@@ -257,8 +257,8 @@ class MilvusStore:
 
     def _release(self, client: Any) -> None:
         client.close()
-        if self._path is not None:
-            embedded.release(self._path, self._session)
+        if self._path is not None and embedded.release(self._path, self._session):
+            forget_indexes(self._indexes().parent)
 
     def _present(self) -> list[str]:
         """As `_physical_names`; none where there is no database yet, or not that one of the server's."""

@@ -281,6 +281,13 @@ def shared_index(folder: Path) -> SearchIndex:
         return index
 
 
+def forget_indexes(root: Path) -> None:
+    """Open the indexes below a folder anew at their next use: their database was closed, and may be another by then."""
+    with _guard:
+        for folder in [folder for folder in _shared if folder.is_relative_to(root)]:
+            del _shared[folder]
+
+
 @contextmanager
 def _writable(folder: Path) -> Iterator[None]:
     """Changes to the files of an index; tantivy reports a full disk or a missing file as ValueError.

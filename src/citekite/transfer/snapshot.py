@@ -25,8 +25,8 @@ from citekite.transfer.placing import workspace
 
 # The parts of a snapshot: the database, and of the server's folder what a server elsewhere goes on with.
 DATABASE, SERVER = "database", "server"
-KEYS = "keys.sqlite"
-SERVER_PARTS = (KEYS, "uploads", "reports")
+LISTS = ("keys.sqlite", "usage.sqlite")
+SERVER_PARTS = (*LISTS, "uploads", "reports")
 
 # Merging the segments of 100,000 chunks takes a few seconds.
 _SETTLE_SECONDS = 60.0
@@ -71,9 +71,10 @@ def _keep_server(home: Path, target: Path) -> None:
         if (home / name).is_dir():
             # A file of a client never has a dot in front, and gives way to another one and is not changed.
             _keep(home / name, target / name, lambda file: not file.name.startswith("."))
-    if (home / KEYS).exists():
-        with closing(sqlite3.connect(home / KEYS)) as keys, closing(sqlite3.connect(target / KEYS)) as copy:
-            keys.backup(copy)
+    for name in LISTS:
+        if (home / name).exists():
+            with closing(sqlite3.connect(home / name)) as kept, closing(sqlite3.connect(target / name)) as copy:
+                kept.backup(copy)
 
 
 def _keep(source: Path, target: Path, is_final: Callable[[Path], bool]) -> None:
