@@ -21,7 +21,7 @@ demo: .venv/installed
 	@$(BIN)/python examples/demo.py
 
 test: .venv/developing
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile -rs
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile -rs
 
 check: .venv/developing
 	$(BIN)/ruff format --check .

@@ -10,6 +10,9 @@ import pytest
 # The files that take longest, the longest first: begun last, one of them would leave all other workers idle.
 LONGEST = (
     "test_soak.py",
+    "test_store_contract.py",
+    "test_ray_engine.py",
+    "test_kill.py",
     "test_page.py",
     "test_quality.py",
     "test_access_lists.py",
@@ -26,7 +29,6 @@ LONGEST = (
     "test_api_schema.py",
     "test_split.py",
     "test_documents_api.py",
-    "test_kill.py",
     "test_deep.py",
     "test_openai_api.py",
 )
