@@ -1,5 +1,5 @@
 """`python -m citekite` is the command line."""
 
-from citekite.cli import main
+from citekite.cli import command
 
-main()
+command()

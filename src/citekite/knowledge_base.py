@@ -209,7 +209,7 @@ class KnowledgeBase:
         """
         from citekite.answer.ask import Asked, ask
 
-        preload("citekite.answer.deep")  # while the database is opened and the question embedded
+        preload(*self._connection.models.clients, "citekite.answer.deep")  # while the database is opened
         search = partial(self._retrieve, k=k, filter=filter, mode=mode)
         asked = Asked(question, tuple(history), deep, explain, found)
         return in_own_context(ask(asked, self._connection, self.collection, search))

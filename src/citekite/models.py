@@ -57,6 +57,13 @@ class Models:
                 check_embedder(self._embedder, record.embedder, self._settings.collection)
             return self._embedder
 
+    @property
+    def clients(self) -> tuple[str, ...]:
+        """The modules of the endpoint's client, in the order in which they are needed; none without an endpoint."""
+        if not (self._settings.provider or self._settings.base_url):
+            return ()
+        return ("openai", "openai.resources.embeddings", "openai.resources.chat.completions")
+
     def warm_up(self, record: CollectionRecord | None) -> None:
         """Load what the first question would wait for; no endpoint is asked."""
         local = not self.embedder(record).name.startswith("api:")
