@@ -260,6 +260,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "abstention": lambda: filed_table("abstention-test", "abstention-dev", "abstention-languages"),
     "claims": lambda: filed_table("claims"),
     "api": lambda: filed_table("api"),
+    "start": lambda: filed_table("start"),
     "scale": lambda: filed_table("scale"),
     "kills": kills_table,
     "soak": lambda: filed_table("soak"),
