@@ -18,7 +18,7 @@ app = typer.Typer(
         "What `citekite config` lists is an option, a variable CITEKITE_<NAME>, or a line of citekite.toml. "
         "Exit status: 0 done, 1 a check of doctor failed, 2 a setting or argument, 3 a source or one of its files, "
         "4 Milvus, 5 the model endpoint, 6 an optional dependency is missing, 7 a server refused the key, "
-        "8 a server failed, 130 interrupted."
+        "8 a server failed, 9 a Ray cluster failed, 130 interrupted."
     ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
