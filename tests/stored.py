@@ -118,11 +118,13 @@ class MilvusProcess:
 class StandaloneServer:
     """Milvus 2.3.5 from `pip install milvus`, a server as it runs in production but for its local storage.
 
-    It has no full text search. Superusers need no password to be set up: the token is `root:Milvus`.
+    It has no full text search. Superusers need no password to be set up: the token is `root:Milvus`. Raises
+    `TimeoutError` where it does not start within a minute, three times what it takes on two cores.
     """
 
     TOKEN = "root:Milvus"
     MOST_BYTES = 5_000_000
+    START_SECONDS = 60
 
     def __init__(self, data: Path) -> None:
         from milvus import MilvusServer, MilvusServerConfig
@@ -134,8 +136,13 @@ class StandaloneServer:
         # The most bytes of one answer, which is 100 MB otherwise.
         limits = f"  limits:\n    maxOutputSize: {self.MOST_BYTES}\n"
         config.template_text = config.template_text.replace("  limits:\n", limits, 1)
-        self._server = MilvusServer(config)
+        self._server = MilvusServer(config, wait_for_started=False)
         self._server.start()
+        try:
+            self._server.wait_started(1000 * self.START_SECONDS)
+        except BaseException:
+            self._server.stop()
+            raise
 
     def __enter__(self) -> Self:
         return self
