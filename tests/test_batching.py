@@ -290,7 +290,24 @@ def test_items_are_read_and_kept_two_windows_at_most() -> None:
         for _ in embed_in_batches(embedder_of(endpoint), items(), lambda item: item.text, window=100):
             pass
         assert len(endpoint.texts()) == 2000
-    assert most <= 2 * 100 + 25 + 1, "two windows, the batch just yielded, and the item being made"
+    assert most <= 2 * 100 + 2 * 25 + 1, "two windows, the two batches just yielded, and the item being made"
+
+
+def test_batches_that_have_returned_are_one_result_up_to_half_of_the_requests_at_once() -> None:
+    with ScriptedEndpoint(dimension=8) as endpoint:
+        sizes_by_pause = []
+        for pause in (0.0, 0.3):
+            run = embed_in_batches(embedder_of(endpoint, concurrency=4, batch_size=5), map(str, range(60)), str)
+            yielded = []
+            for result in run:
+                yielded.append(len(result.items))
+                assert isinstance(result, Embedded)
+                check_vectors(endpoint, result)
+                time.sleep(pause)  # in which all that is in flight returns
+            assert sum(yielded) == 60
+            sizes_by_pause.append(yielded)
+    assert set(sizes_by_pause[0]) <= {5, 10}
+    assert sizes_by_pause[1][1:-1] == [10] * len(sizes_by_pause[1][1:-1])
 
 
 def test_a_caller_that_stops_early_stops_the_requests() -> None:
@@ -336,13 +353,16 @@ def test_ctrl_c_keeps_what_is_in_flight_and_ends_soon(tmp_path: Path) -> None:
         command = [sys.executable, "-c", INTERRUPTED, endpoint.base_url]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
             assert process.stdout is not None
-            first = [process.stdout.readline() for _ in range(4)]
+            first = 0
+            while first < 20:
+                first += int(process.stdout.readline())
             time.sleep(0.2)  # the next four are in flight now
             process.send_signal(signal.SIGINT)
             started = time.monotonic()
             rest = process.stdout.read().split()
             process.wait(10)
             assert time.monotonic() - started < 3
-        assert first == ["5\n"] * 4
-        assert rest == ["5"] * 4 + ["interrupted"]
+        assert first == 20
+        assert sum(map(int, rest[:-1])) == 20
+        assert rest[-1] == "interrupted"
         assert len(endpoint.received) == 8

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -78,7 +79,8 @@ def embed_in_batches(
 
     `items` is read lazily: the first `window` of them (by default a full wave of requests) before anything is sent,
     then as batches fill, and at most about a window ahead of the requests, so a stream of any length needs the memory
-    of about two windows. Equal texts that are not yet embedded are sent once. A batch that the endpoint refuses is
+    of about two windows. Equal texts that are not yet embedded are sent once. Batches that have returned when the next
+    result is asked for are one result, up to half of `concurrency` of them. A batch that the endpoint refuses is
     halved; a single text that it refuses is yielded as `Refused`. On any other error, also one of `items` itself and
     Ctrl-C, nothing more is sent, the results of what is in flight are yielded, and then the error is raised;
     `stopped()` turning true counts as Ctrl-C.
@@ -112,6 +114,10 @@ class _Entry(Generic[T]):
     items: list[T]
 
 
+# The entries of a request, and their vectors or what became of it instead.
+_Returned = tuple[list[_Entry[T]], Vectors | BaseException]
+
+
 class _Run(Generic[T]):
     """The requests of one call: which wait, how many are in flight, and how large a batch the endpoint takes."""
 
@@ -125,6 +131,9 @@ class _Run(Generic[T]):
         wave = embedder.concurrency * embedder.batch_size
         self._window = window or min(max(WINDOW, wave), LARGEST_WINDOW)
         self._in_threads = embedder.concurrency > 1
+        # Results that are handed on as one where they have already returned, because rows are stored faster together;
+        # not all that there may be, because a kill loses what is not stored yet.
+        self._together = max(1, embedder.concurrency // 2)
         # Of a batch in a job of more than one window: as large as may be, where a window fills the pool with such.
         self._size = min(embedder.batch_size, -(-self._window // embedder.concurrency))
         # Entries that are not settled, and those of them that are in no batch yet.
@@ -134,7 +143,7 @@ class _Run(Generic[T]):
         self._due = self._window
         self._waiting: deque[list[_Entry[T]]] = deque()
         self._in_flight = 0
-        self._returned: SimpleQueue[tuple[list[_Entry[T]], Vectors | BaseException]] = SimpleQueue()
+        self._returned: SimpleQueue[_Returned[T]] = SimpleQueue()
         self._largest_accepted = 0
         self._smallest_refused = 2 * embedder.batch_size
         # By text, as long as none was accepted.
@@ -173,23 +182,25 @@ class _Run(Generic[T]):
             returned = self._next_returned()
             if self._stopped():  # also where nothing returned, as in an outage
                 self.stop(KeyboardInterrupt())
-            if returned is None:
+            if not returned:
                 if self._interrupted and time.monotonic() - quiet_since > PATIENCE_SECONDS:
                     return
                 continue
             quiet_since = time.monotonic()
-            self._in_flight -= 1
-            settled = self._settle(*returned)
+            settled = [result for one in returned for result in self._settle(*one)]
             if self._in_doubt and not self._in_flight:
                 self.stop(next(reversed(self._early_refusals.values())).error)
             self._send()  # before the caller is given the result: storing it takes time
-            yield from settled
+            yield from _joined(settled)
 
-    def _next_returned(self) -> tuple[list[_Entry[T]], Vectors | BaseException] | None:
-        try:
-            return self._returned.get(timeout=POLL_SECONDS)
-        except Empty:
-            return None
+    def _next_returned(self) -> list[_Returned[T]]:
+        """What returned: the next that does, and with it what has already; nothing after a while of silence."""
+        returned: list[_Returned[T]] = []
+        with suppress(Empty):
+            returned.append(self._returned.get(timeout=POLL_SECONDS))
+            while len(returned) < self._together:
+                returned.append(self._returned.get_nowait())
+        return returned
 
     def rest(self) -> Iterator[Embedded[T] | Refused[T]]:
         """What is still in flight, and the refusals that were held back."""
@@ -255,6 +266,7 @@ class _Run(Generic[T]):
         self._returned.put((entries, outcome))
 
     def _settle(self, entries: list[_Entry[T]], outcome: Vectors | BaseException) -> list[Embedded[T] | Refused[T]]:
+        self._in_flight -= 1
         if isinstance(outcome, RequestRefused):
             return self._settle_refusal(entries, outcome)
         if isinstance(outcome, BaseException):
@@ -310,3 +322,17 @@ def _embedded(entries: list[_Entry[T]], vectors: Vectors) -> Embedded[T]:
         texts=len(entries),
         tokens=sum(entry.tokens for entry in entries),
     )
+
+
+def _joined(results: list[Embedded[T] | Refused[T]]) -> list[Embedded[T] | Refused[T]]:
+    """The results with what was embedded as one, in front."""
+    embedded = [result for result in results if isinstance(result, Embedded)]
+    if len(embedded) < 2:
+        return results
+    together = Embedded(
+        items=[item for result in embedded for item in result.items],
+        vectors=np.concatenate([result.vectors for result in embedded]),
+        texts=sum(result.texts for result in embedded),
+        tokens=sum(result.tokens for result in embedded),
+    )
+    return [together, *(result for result in results if isinstance(result, Refused))]
