@@ -135,7 +135,9 @@ def test_a_refused_format_is_not_asked_for_again() -> None:
 def test_a_passing_fault_is_survived(fault: Fault) -> None:
     with ScriptedEndpoint() as endpoint:
         endpoint.script("/embeddings", fault)
-        vectors = Endpoint(endpoint.base_url, timeout=0.3, retry_seconds=10).embeddings("m", TEXTS, expected=lambda: 64)
+        vectors = Endpoint(endpoint.base_url, timeout=0.3, retry_seconds=10).embeddings(
+            "m", TEXTS, expected=lambda length: 64
+        )
         np.testing.assert_allclose(vectors, [endpoint.embed(text) for text in TEXTS], rtol=1e-6)
         assert len(endpoint.received) == 2
 
@@ -193,7 +195,7 @@ def test_a_fault_that_stays_is_given_up_within_the_budget(fault: Fault, error: t
 def test_wrong_dimensions_are_named() -> None:
     with ScriptedEndpoint(dimension=16) as endpoint:
         with pytest.raises(EndpointReply, match="16 dimensions instead of 8"):
-            Endpoint(endpoint.base_url, retry_seconds=0).embeddings("m", TEXTS, expected=lambda: 8)
+            Endpoint(endpoint.base_url, retry_seconds=0).embeddings("m", TEXTS, expected=lambda length: 8)
         assert Endpoint(endpoint.base_url).embeddings("m", TEXTS, dimensions=8).shape == (3, 8)
 
 

@@ -58,7 +58,7 @@ def check_complete(uri: Path, endpoint: ScriptedEndpoint) -> None:
 
 def test_a_sync_through_all_kinds_of_faults_stores_every_text_once(tmp_path: Path, folder: Path) -> None:
     uri = tmp_path / "faults.db"
-    first = write(tmp_path / "first", {"first.md": "# First\n\nThe dimension is known by it.\n"})
+    first = write(tmp_path / "first", {"first.md": "# First\n\nThe collection knows the dimension by it.\n"})
     faults = {
         429: 0.1,
         500: 0.05,
@@ -68,12 +68,16 @@ def test_a_sync_through_all_kinds_of_faults_stores_every_text_once(tmp_path: Pat
         "wrong_dimension": 0.05,
         "uneven": 0.05,
     }
-    with ScriptedEndpoint(seed=5) as endpoint, knowledge_base(uri, **settings_of(endpoint, retry_seconds=30)) as kb:
-        kb.sync(first)
+    with ScriptedEndpoint(seed=5) as endpoint:
+        settings = settings_of(endpoint, retry_seconds=30)
+        with knowledge_base(uri, **settings) as kb:
+            kb.sync(first)
         endpoint.rates = faults  # type: ignore[assignment]
-        report = kb.sync(folder)
-        assert (report.failures, report.added) == ((), CHUNKS)
-        kb.remove(first)
+        endpoint.script("/embeddings", Fault(kind="wrong_dimension"))
+        with knowledge_base(uri, **settings) as kb:
+            report = kb.sync(folder)
+            assert (report.failures, report.added) == ((), CHUNKS)
+            kb.remove(first)
     check_complete(uri, endpoint)
 
 

@@ -167,7 +167,7 @@ class Connection:
             )
         from citekite.ingest.ray_engine import RayEmbedding
 
-        return RayEmbedding(scan, self.settings, embedder.name, report, stopped)
+        return RayEmbedding(scan, self.settings, embedder, report, stopped)
 
     def forget(self) -> None:
         """Open the collection anew at the next use: another one may have taken its name."""

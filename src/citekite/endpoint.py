@@ -112,13 +112,13 @@ class Endpoint:
         inputs: Sequence[str],
         dimensions: int | None = None,
         *,
-        expected: Callable[[], int | None] = lambda: None,
+        expected: Callable[[int], int] = lambda length: length,
         patient: bool = False,
     ) -> Vectors:
         """The vectors of the inputs, shape `(len(inputs), dimension)`, as the model scales them, all finite.
 
-        `dimensions` asks the model for that length; `expected` says the length known from earlier replies when this one
-        is read. A reply of another length or with vectors missing is asked for again like any unreadable one, then
+        `dimensions` asks the model for that length; `expected` says which length is right when it is told that of a
+        reply. A reply of another length or with vectors missing is asked for again like any unreadable one, then
         `EndpointReply`.
         """
         body: Body = {
@@ -132,7 +132,7 @@ class Endpoint:
         with ModelCall.of("embedding", self.base_url, body) as call:
 
             def read(response: Response) -> Vectors:
-                return vectors_of(call.replied(json_of(response)), len(inputs), dimensions or expected())
+                return vectors_of(call.replied(json_of(response)), len(inputs), expected)
 
             with self._call(
                 partial(self._post, "/embeddings"), read, body, "embedding_model", patient=patient

@@ -43,6 +43,12 @@ class Context:
         return line if len(line) <= LONGEST_QUOTE else line[: LONGEST_QUOTE - 1] + "…"
 
 
+_CHECK_MODEL = (
+    "Check `base_url`, the model and its `dimensions` (`citekite reindex` embeds a collection anew with others), or "
+    "try again later."
+)
+
+
 def explain(
     error: Exception, context: Context, model: str | None, setting: str | None, answered: bool
 ) -> EndpointError | Transient:
@@ -61,7 +67,7 @@ def explain(
         unavailable = EndpointUnavailable(f"the endpoint {context.address} reported: {context.clip(error)}")
         return Transient(unavailable, "Try again later.")
     reply = EndpointReply(f"the endpoint {context.address} sent a reply that cannot be used: {context.clip(error)}")
-    return Transient(reply, "Check `base_url`, the model and its `dimensions`, or try again later.")
+    return Transient(reply, _CHECK_MODEL)
 
 
 def model_setting(setting: str | None, model: str, listed: list[str] | EndpointError) -> str:

@@ -6,7 +6,7 @@ import base64
 import json
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,8 +37,11 @@ def over_limit(reply: Any) -> bool:
     return str(headers.get("x-ratelimit-over-limit", "")).lower() in ("yes", "true")
 
 
-def vectors_of(reply: Any, count: int, dimension: int | None) -> Vectors:
-    """The `count` vectors of an embeddings reply in the order of the inputs, all finite and of one dimension."""
+def vectors_of(reply: Any, count: int, expected: Callable[[int], int]) -> Vectors:
+    """The `count` vectors of an embeddings reply in the order of the inputs, all finite and of one dimension.
+
+    `expected` is told that dimension, and says which it has to be.
+    """
     rows = _rows(reply, "data")
     if len(rows) != count:
         raise ValueError(f"{len(rows)} vectors for {count} texts")
@@ -50,11 +53,11 @@ def vectors_of(reply: Any, count: int, dimension: int | None) -> Vectors:
     sizes = sorted({vector.size for vector in vectors})
     if len(sizes) > 1 or sizes[0] == 0:
         raise ValueError(f"vectors of {' and '.join(map(str, sizes))} dimensions")
-    if dimension and sizes[0] != dimension:
-        raise ValueError(f"vectors of {sizes[0]} dimensions instead of {dimension}")
     stacked = np.stack(vectors)
     if not np.isfinite(stacked).all():
         raise ValueError("vectors with infinite or missing numbers")
+    if sizes[0] != (dimension := expected(sizes[0])):
+        raise ValueError(f"vectors of {sizes[0]} dimensions instead of {dimension}")
     return stacked
 
 

@@ -47,11 +47,12 @@ class Models:
 
         with self._lock:
             if self._embedder is None:
+                dimension = record.dimension if record else None
                 recorded = record.embedder if record and not names_embedder(self._settings) else None
                 self._embedder = (
-                    make_embedder_named(recorded, self._settings, self.endpoints)
+                    make_embedder_named(recorded, self._settings, self.endpoints, dimension=dimension)
                     if recorded
-                    else make_embedder(self._settings, self.endpoints)
+                    else make_embedder(self._settings, self.endpoints, dimension=dimension)
                 )
             if record is not None:
                 check_embedder(self._embedder, record.embedder, self._settings.collection)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,8 +17,8 @@ from citekite.providers import embedding_model
 class ApiEmbedder:
     """An embedding model behind an endpoint; prefixes and limits by the model's name unless given.
 
-    `dimensions` asks the model for shorter vectors. The dimension is known from the first reply on, and every later
-    one must have the same. Errors: `EndpointError`.
+    `dimensions` asks the model for shorter vectors. All have one dimension: `dimension` where that is known, as from a
+    collection, else that of the first reply; a reply of another is asked for again. Errors: `EndpointError`.
     """
 
     def __init__(
@@ -26,6 +27,7 @@ class ApiEmbedder:
         model: str,
         *,
         dimensions: int | None = None,
+        dimension: int | None = None,
         document_prefix: str | None = None,
         query_prefix: str | None = None,
         concurrency: int = 16,
@@ -39,7 +41,8 @@ class ApiEmbedder:
         self._endpoint = endpoint
         self._model = model
         self._dimensions = dimensions
-        self._dimension = dimensions
+        self._dimension = dimensions or dimension
+        self._lock = threading.Lock()
         self._document_prefix = known.document_prefix if document_prefix is None else document_prefix
         self._query_prefix = known.query_prefix if query_prefix is None else query_prefix
 
@@ -64,8 +67,12 @@ class ApiEmbedder:
         return vector
 
     def _embed(self, texts: list[str], *, patient: bool) -> Vectors:
-        vectors = self._endpoint.embeddings(
-            self._model, texts, self._dimensions, expected=lambda: self._dimension, patient=patient
+        return unit_vectors(
+            self._endpoint.embeddings(self._model, texts, self._dimensions, expected=self._expect, patient=patient)
         )
-        self._dimension = vectors.shape[1]
-        return unit_vectors(vectors)
+
+    def _expect(self, dimension: int) -> int:
+        """The dimension that all vectors have: of replies that come at the same time, one is the first."""
+        with self._lock:
+            self._dimension = self._dimension or dimension
+            return self._dimension

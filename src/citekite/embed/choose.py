@@ -14,15 +14,17 @@ from citekite.ports import Embedder
 from citekite.settings import EmbedderKind, Settings
 
 
-def make_embedder(settings: Settings, endpoints: Endpoints | None = None) -> Embedder:
+def make_embedder(settings: Settings, endpoints: Endpoints | None = None, *, dimension: int | None = None) -> Embedder:
     """The embedder that the settings name, else `api` where they name an endpoint, else `static`.
+
+    `dimension` is that of the collection which it is for, where there is one.
 
     >>> make_embedder(Settings()).name
     'static:wordllama-l2-supercat-256'
     """
     kind: EmbedderKind = settings.embedder or ("api" if _has_endpoint(settings) else "static")
     if kind == "api":
-        return _api(settings, endpoints, settings.embedding_model, settings.dimensions)
+        return _api(settings, endpoints, settings.embedding_model, settings.dimensions, dimension)
     if kind == "static":
         if settings.embedding_model:
             raise SettingsError(
@@ -38,10 +40,13 @@ def make_embedder(settings: Settings, endpoints: Endpoints | None = None) -> Emb
     return _sentence_transformers(settings, settings.embedding_model, settings.dimensions)
 
 
-def make_embedder_named(name: str, settings: Settings, endpoints: Endpoints | None = None) -> Embedder:
+def make_embedder_named(
+    name: str, settings: Settings, endpoints: Endpoints | None = None, *, dimension: int | None = None
+) -> Embedder:
     """The embedder that built a collection, from its recorded `name`; addresses, keys and prefixes from the settings.
 
-    Raises `SettingsError` where the settings name no endpoint for an `api` name, or the name is none of ours.
+    `dimension` is that of the collection, where it is known. Raises `SettingsError` where the settings name no endpoint
+    for an `api` name, or the name is none of ours.
     """
     kind, _, rest = name.partition(":")
     model, dimensions = _model_and_dimensions(rest)
@@ -51,7 +56,7 @@ def make_embedder_named(name: str, settings: Settings, endpoints: Endpoints | No
                 f"the collection was built with the embedder {name!r}, and no model endpoint is set: set "
                 "FIREWORKS_API_KEY or OPENAI_API_KEY, or `base_url` (--base-url, CITEKITE_BASE_URL) where it is served"
             )
-        return _api(settings, endpoints, model, dimensions)
+        return _api(settings, endpoints, model, dimensions, dimension)
     if kind == "sentence-transformers" and model:
         return _sentence_transformers(settings, model, dimensions)
     if kind == "static" and (match := re.fullmatch(rf"{STATIC_MODEL}-(\d+)", rest)):
@@ -86,12 +91,19 @@ def _model_and_dimensions(text: str) -> tuple[str, int | None]:
     return (match[1], int(match[2])) if match else (text, None)
 
 
-def _api(settings: Settings, endpoints: Endpoints | None, model: str | None, dimensions: int | None) -> ApiEmbedder:
+def _api(
+    settings: Settings,
+    endpoints: Endpoints | None,
+    model: str | None,
+    dimensions: int | None,
+    dimension: int | None,
+) -> ApiEmbedder:
     endpoint = (endpoints or Endpoints()).get(settings, "embedding")
     return ApiEmbedder(
         endpoint,
         model or model_for(settings, "embedding", endpoint),
         dimensions=dimensions,
+        dimension=dimension,
         document_prefix=settings.document_prefix,
         query_prefix=settings.query_prefix,
         concurrency=settings.concurrency,

@@ -28,7 +28,7 @@ from citekite.ingest.plan import Change
 from citekite.ingest.ray_tasks import Broken, EmbedEntries, Ledger, ReadFiles, Told, packed, unpacked
 from citekite.ingest.read import Failed, Remark, Unchanged
 from citekite.ingest.scan import Scan
-from citekite.ports import Reporter
+from citekite.ports import Embedder, Reporter
 from citekite.reports import Progress
 from citekite.settings import Settings
 from citekite.store.embedded import is_embedded
@@ -52,7 +52,7 @@ class RayEmbedding:
     """An `Embedding`: reads, embeds and stores on the cluster of the settings."""
 
     def __init__(
-        self, scan: Scan, settings: Settings, embedder: str, report: Reporter, stopped: Callable[[], bool]
+        self, scan: Scan, settings: Settings, embedder: Embedder, report: Reporter, stopped: Callable[[], bool]
     ) -> None:
         with importing("ray", "ray", "the engine 'ray'"):
             import ray.data  # noqa: F401
@@ -134,7 +134,7 @@ class RayEmbedding:
                 batch_size=BATCH_ROWS,
                 batch_format="pyarrow",
                 compute=ActorPoolStrategy(size=embedders),
-                fn_constructor_args=(settings, self._embedder, self._ledger),
+                fn_constructor_args=(settings, self._embedder.name, self._embedder.dimension, self._ledger),
                 num_cpus=_EMBED_CORES,
             )
         )

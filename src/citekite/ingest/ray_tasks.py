@@ -129,11 +129,11 @@ class EmbedEntries:
     The model is loaded once. Entries are embedded, or borrow a vector, and are stored where the ledger says so.
     """
 
-    def __init__(self, settings: Settings, embedder: str, ledger: Any) -> None:
+    def __init__(self, settings: Settings, embedder: str, dimension: int | None, ledger: Any) -> None:
         from citekite.embed.choose import make_embedder_named
 
         self._settings = settings
-        self._embedder = make_embedder_named(embedder, settings)
+        self._embedder = make_embedder_named(embedder, settings, dimension=dimension)
         self._ledger = ledger
 
     def __call__(self, table: pa.Table) -> pa.Table:
