@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from citekite.answer.cite import CitationStream, resolve
-from citekite.endpoint import Endpoint
+from citekite.endpoint.client import Endpoint
 from citekite.errors import DocumentError, EndpointError, FilterError
 from citekite.events import Cited, Delta, Done, Failed
 from citekite.ingest.archive import Archive

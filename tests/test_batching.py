@@ -21,7 +21,7 @@ from citekite.embed.api import ApiEmbedder
 from citekite.embed.batching import Embedded, Refused, embed_in_batches
 from citekite.embed.static import StaticEmbedder
 from citekite.embed.vectors import unit_vectors
-from citekite.endpoint import Endpoint
+from citekite.endpoint.client import Endpoint
 from citekite.errors import EndpointDenied, EndpointUnavailable, RequestRefused
 from citekite.ports import Vectors
 from scripted_endpoint import Fault, ScriptedEndpoint
@@ -338,7 +338,7 @@ INTERRUPTED = """
 import sys
 from citekite.embed.api import ApiEmbedder
 from citekite.embed.batching import embed_in_batches
-from citekite.endpoint import Endpoint
+from citekite.endpoint.client import Endpoint
 embedder = ApiEmbedder(Endpoint(sys.argv[1]), "m", concurrency=4, batch_size=5)
 try:
     for result in embed_in_batches(embedder, map(str, range(1000)), str):

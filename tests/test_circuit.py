@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citekite.circuit import FAILING_SECONDS, FAULTS, OPEN_SECONDS, Circuit
-from citekite.endpoint import Endpoint
-from citekite.endpoint_traffic import LONGEST_PAUSE, Traffic
+from citekite.endpoint.circuit import FAILING_SECONDS, FAULTS, OPEN_SECONDS, Circuit
+from citekite.endpoint.client import Endpoint
+from citekite.endpoint.traffic import LONGEST_PAUSE, Traffic
 from citekite.errors import EndpointUnavailable, RequestRefused
 from citekite.retry import Transient
 from scripted_endpoint import Fault, ScriptedEndpoint
@@ -216,8 +216,8 @@ def test_a_question_in_an_outage_fails_soon_the_next_at_once_and_one_after_it_is
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nobody waits for the whole budget; the same object then lets requests through again."""
-    monkeypatch.setattr("citekite.circuit.FAILING_SECONDS", 0.1)
-    monkeypatch.setattr("citekite.circuit.OPEN_SECONDS", 0.2)
+    monkeypatch.setattr("citekite.endpoint.circuit.FAILING_SECONDS", 0.1)
+    monkeypatch.setattr("citekite.endpoint.circuit.OPEN_SECONDS", 0.2)
     monkeypatch.setattr("citekite.retry.FIRST_DELAY", 0.02)
     with ScriptedEndpoint() as endpoint:
         client = Endpoint(endpoint.base_url, retry_seconds=120)

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citekite import cancel
-from citekite.concurrency import Limiter
 from citekite.embed.api import ApiEmbedder
 from citekite.embed.batching import Embedded, embed_in_batches
-from citekite.endpoint import Endpoint
+from citekite.endpoint.client import Endpoint
+from citekite.endpoint.concurrency import Limiter
 from scripted_endpoint import Fault, ScriptedEndpoint
 
 STEPS = st.lists(st.tuples(st.sampled_from(["enter", "accepted", "overloaded", "leave"]), st.integers(0, 30)))

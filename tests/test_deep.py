@@ -17,7 +17,7 @@ from citekite.answer.deep import ENOUGH, NOTHING_FOUND, NOTHING_NEW, Budget, res
 from citekite.answer.deep_prompt import MOST_QUERIES, read_assessment, read_plan
 from citekite.answer.generate import ChatModel
 from citekite.answer.respond import AnswerPlan
-from citekite.endpoint import Endpoint
+from citekite.endpoint.client import Endpoint
 from citekite.errors import EndpointDenied, EndpointUnavailable, ModelNotFound, SettingsError, StoreError
 from citekite.events import Event
 from citekite.render import answer_json

@@ -19,7 +19,7 @@ from citekite.embed.choose import make_embedder, make_embedder_named
 from citekite.embed.sentence_transformers import SentenceTransformersEmbedder
 from citekite.embed.static import StaticEmbedder
 from citekite.embed.vectors import unit_vectors
-from citekite.endpoint import Endpoint
+from citekite.endpoint.client import Endpoint
 from citekite.errors import EndpointReply, MissingExtra, SettingsError
 from citekite.settings import Settings
 from scripted_endpoint import Fault, ScriptedEndpoint

@@ -16,9 +16,10 @@ import openai
 import pytest
 from pydantic import SecretStr
 
-from citekite import endpoint_faults, retry
-from citekite.endpoint import Endpoint
-from citekite.endpoints import endpoint_for, model_for
+from citekite import retry
+from citekite.endpoint import faults
+from citekite.endpoint.choose import endpoint_for, model_for
+from citekite.endpoint.client import Endpoint
 from citekite.errors import (
     EndpointDenied,
     EndpointError,
@@ -241,7 +242,7 @@ def test_ctrl_c_ends_a_pause_between_attempts_at_once() -> None:
 
 def test_an_address_where_nothing_listens_is_given_up_early(monkeypatch: pytest.MonkeyPatch) -> None:
     """The full budget is for an endpoint that has answered before; a wrong port should not cost two minutes."""
-    monkeypatch.setattr(endpoint_faults, "FIRST_CONTACT_SECONDS", 0.5)
+    monkeypatch.setattr(faults, "FIRST_CONTACT_SECONDS", 0.5)
     started = time.monotonic()
     with pytest.raises(EndpointUnavailable, match=r"no connection to the endpoint http://127.*Check `base_url`"):
         embed(f"http://127.0.0.1:{closed_port()}/v1")

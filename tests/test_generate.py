@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from citekite import retry
 from citekite.answer.generate import ChatModel, make_generator, without_thoughts
-from citekite.endpoint import Endpoint
+from citekite.endpoint.client import Endpoint
 from citekite.errors import EndpointDenied, EndpointUnavailable, ModelNotFound, RequestRefused, SettingsError
 from citekite.ports import Generator, Message, Piece
 from citekite.settings import Settings
@@ -269,7 +269,7 @@ def test_the_first_model_leaves_its_fallbacks_most_of_the_retry_budget() -> None
 
 
 def test_a_model_that_is_known_to_be_down_is_passed_over_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("citekite.circuit.FAILING_SECONDS", 0.0)
+    monkeypatch.setattr("citekite.endpoint.circuit.FAILING_SECONDS", 0.0)
     with ScriptedEndpoint(pieces=["Yes."]) as endpoint:
         endpoint.failing = {"first": Fault(503)}
         model = falling_back(endpoint, "second")

@@ -27,9 +27,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """All times a hundredth: the code is the same."""
     monkeypatch.setattr("citekite.retry.FIRST_DELAY", 0.01)
     monkeypatch.setattr("citekite.retry.SPREAD", 0.01)
-    monkeypatch.setattr("citekite.circuit.FAILING_SECONDS", 0.05)
-    monkeypatch.setattr("citekite.circuit.OPEN_SECONDS", 0.1)
-    monkeypatch.setattr("citekite.circuit.TRYING_SECONDS", 0.01)
+    monkeypatch.setattr("citekite.endpoint.circuit.FAILING_SECONDS", 0.05)
+    monkeypatch.setattr("citekite.endpoint.circuit.OPEN_SECONDS", 0.1)
+    monkeypatch.setattr("citekite.endpoint.circuit.TRYING_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_an_outage_within_the_budget_is_waited_out(tmp_path: Path, folder: Path)
 def test_a_server_in_an_outage_answers_at_once_shows_it_and_recovers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("citekite.circuit.OPEN_SECONDS", 30)
+    monkeypatch.setattr("citekite.endpoint.circuit.OPEN_SECONDS", 30)
     folder = write(tmp_path / "docs", {"kites.md": "# Kites\n\nThe red kite has a forked tail.\n"})
     uri, question = tmp_path / "served.db", {"question": "What tail has the red kite?"}
     with knowledge_base(uri) as kb:
@@ -155,7 +155,7 @@ def test_a_server_in_an_outage_answers_at_once_shows_it_and_recovers(
             assert time.monotonic() - began < 5
             assert f"{gauge} 1.0" in client.get("/metrics").text
             endpoint.outage = None
-            monkeypatch.setattr("citekite.circuit.OPEN_SECONDS", 0)  # they are over
+            monkeypatch.setattr("citekite.endpoint.circuit.OPEN_SECONDS", 0)  # they are over
             assert client.post("/api/v1/ask", json=question).json()["text"] == "A forked one [1]."
             assert f"{gauge} 0.0" in client.get("/metrics").text
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from citekite.answer.generate import ChatModel
 from citekite.answer.prompt import NOT_IN_DOCUMENTS
 from citekite.answer.respond import NO_CITATION, NO_MODEL, AnswerPlan, respond, standalone_question
-from citekite.endpoint import Endpoint
+from citekite.endpoint.client import Endpoint
 from citekite.errors import EndpointReply, EndpointUnavailable, RequestRefused
 from citekite.events import Cited, Delta, Done, Event, Failed, Retrieved
 from citekite.ports import Generator, Message, Piece

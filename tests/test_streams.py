@@ -28,7 +28,7 @@ from cryptography.x509.oid import NameOID
 from fastapi import FastAPI
 
 from citekite import cancel
-from citekite.endpoint import Endpoint
+from citekite.endpoint.client import Endpoint
 from citekite.errors import EndpointUnavailable, InternalError, ServerBusy, StoreUnreachable
 from citekite.events import Delta, Event
 from citekite.ports import Message
@@ -444,7 +444,7 @@ def _certificate(folder: Path) -> Path:
 @pytest.mark.parametrize("watched", [False, True])
 def test_an_endpoint_that_drips_for_ever_is_given_up(watched: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Comments keep the connection alive, and no silence is ever as long as the timeout."""
-    monkeypatch.setattr("citekite.endpoint.TOTAL_TIMEOUTS", 2)
+    monkeypatch.setattr("citekite.endpoint.client.TOTAL_TIMEOUTS", 2)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=_drip, args=(listener,), daemon=True).start()
         endpoint = Endpoint(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", timeout=0.5, retry_seconds=0.5)

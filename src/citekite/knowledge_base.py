@@ -25,7 +25,7 @@ from citekite.store.limits import hurried
 from citekite.types import Answer, Hit, Mode, Retrieval, StoredDocument, Turn
 
 if TYPE_CHECKING:
-    from citekite.endpoint_traffic import TrafficState
+    from citekite.endpoint.traffic import TrafficState
     from citekite.ports import Embedder
     from citekite.retrieve.filter import Filter
     from citekite.store.collection import Collection

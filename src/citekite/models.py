@@ -10,7 +10,7 @@ from citekite.errors import SettingsError
 from citekite.settings import Settings
 
 if TYPE_CHECKING:
-    from citekite.endpoints import Endpoints
+    from citekite.endpoint.choose import Endpoints
     from citekite.ports import Embedder, Generator, Reranker
     from citekite.store.record import CollectionRecord
 
@@ -31,7 +31,7 @@ class Models:
     @property
     def endpoints(self) -> Endpoints:
         """The endpoints where the models are."""
-        from citekite.endpoints import Endpoints
+        from citekite.endpoint.choose import Endpoints
 
         with self._lock:
             if self._endpoints is None:

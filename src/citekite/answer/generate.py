@@ -10,8 +10,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from citekite.endpoint import Endpoint
-from citekite.endpoints import Endpoints, model_for
+from citekite.endpoint.choose import Endpoints, model_for
+from citekite.endpoint.client import Endpoint
 from citekite.errors import EndpointError, EndpointReply, EndpointUnavailable, ModelNotFound, SettingsError
 from citekite.ports import Generator, Message, Piece
 from citekite.settings import Settings

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from citekite.embed.vectors import unit_vectors
-from citekite.endpoint import Endpoint
+from citekite.endpoint.client import Endpoint
 from citekite.ports import Vectors
 from citekite.providers import embedding_model
 

@@ -8,7 +8,7 @@ from citekite.embed.api import ApiEmbedder
 from citekite.embed.sentence_transformers import SentenceTransformersEmbedder
 from citekite.embed.static import MODEL as STATIC_MODEL
 from citekite.embed.static import StaticEmbedder
-from citekite.endpoints import Endpoints, model_for
+from citekite.endpoint.choose import Endpoints, model_for
 from citekite.errors import EmbedderMismatch, SettingsError
 from citekite.ports import Embedder
 from citekite.settings import EmbedderKind, Settings

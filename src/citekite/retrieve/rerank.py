@@ -8,8 +8,8 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from citekite.endpoint import Endpoint
-from citekite.endpoints import Endpoints, model_for
+from citekite.endpoint.choose import Endpoints, model_for
+from citekite.endpoint.client import Endpoint
 from citekite.errors import EndpointError, SettingsError, importing
 from citekite.ports import Reranker
 from citekite.settings import Settings

@@ -9,7 +9,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from citekite.endpoint_traffic import TrafficState
+    from citekite.endpoint.traffic import TrafficState
 
 LABELS = ("endpoint", "model")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from citekite.endpoint_traffic import TrafficState
+from citekite.endpoint.traffic import TrafficState
 from citekite.events import Done, Event, Failed, Retrieved
 from citekite.explanation import ModelUse
 from citekite.serve.endpoint_metrics import EndpointFigures

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 
-from citekite.endpoint import Endpoint
-from citekite.endpoint_faults import model_setting
-from citekite.endpoint_traffic import TrafficState
+from citekite.endpoint.client import Endpoint
+from citekite.endpoint.faults import model_setting
+from citekite.endpoint.traffic import TrafficState
 from citekite.errors import SettingsError
 from citekite.explanation import Purpose
 from citekite.providers import PROVIDERS

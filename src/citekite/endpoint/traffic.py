@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from citekite.circuit import Circuit, Outage
-from citekite.concurrency import Limiter
+from citekite.endpoint.circuit import Circuit, Outage
+from citekite.endpoint.concurrency import Limiter
 from citekite.errors import EndpointError, EndpointUnavailable
 from citekite.retry import Transient
 

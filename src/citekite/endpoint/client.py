@@ -1,8 +1,7 @@
 """An OpenAI-style model endpoint: the one place that talks through the openai SDK.
 
-The SDK's own retries are off: `retry.py` has the policy, `endpoint_traffic.py` says who may send when,
-`endpoint_fields.py` what is left out, `endpoint_faults.py` says in our errors what went wrong, and
-`endpoint_replies.py` checks what came.
+The SDK's own retries are off: `retry.py` has the policy, `traffic.py` says who may send when, `fields.py` what is left
+out, `faults.py` says in our errors what went wrong, and `replies.py` checks what came.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from citekite.endpoint_faults import Context, explain, readable_address
-from citekite.endpoint_fields import Body, RefusedFields
-from citekite.endpoint_network import TOTAL_TIMEOUTS, bounded
-from citekite.endpoint_replies import json_of, model_names, over_limit, pieces_of, ranking_of, vectors_of
-from citekite.endpoint_traffic import Traffic, TrafficState, Turn
+from citekite.endpoint.faults import Context, explain, readable_address
+from citekite.endpoint.fields import Body, RefusedFields
+from citekite.endpoint.network import TOTAL_TIMEOUTS, bounded
+from citekite.endpoint.replies import json_of, model_names, over_limit, pieces_of, ranking_of, vectors_of
+from citekite.endpoint.traffic import Traffic, TrafficState, Turn
 from citekite.errors import EndpointError, EndpointUnavailable, SettingsError
 from citekite.metering import ModelCall
 from citekite.ports import Message, Piece, Vectors
