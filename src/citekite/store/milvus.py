@@ -24,12 +24,13 @@ from citekite.store import embedded
 from citekite.store.bulk import Imports, Staging
 from citekite.store.collection import Collection
 from citekite.store.connect import connect, make_collection, use_database
-from citekite.store.durable import sync_segments, sync_tree
+from citekite.store.durable import sync_tree
 from citekite.store.faults import translated
 from citekite.store.gate import changing
 from citekite.store.limits import BoundedClient, patiently
 from citekite.store.record import PROPERTY, CollectionRecord
 from citekite.store.search_index import forget_indexes, shared_index
+from citekite.store.segments import write_segments_well
 
 PATIENCE_SECONDS = 60.0
 # A property of a generation that takes the name, as long as others are still to be dropped.
@@ -245,7 +246,7 @@ class MilvusStore:
                 client = BoundedClient(client, self.uri, self._patience)
             else:
                 self._session = embedded.hold(self._path)
-                sync_segments()
+                write_segments_well()
                 with embedded.frugal():
                     client.list_collections()  # which reads them all
             try:

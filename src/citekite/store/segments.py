@@ -1,0 +1,109 @@
+"""How Milvus Lite writes segments, with what citekite changes of it.
+
+Written through to the disk: Milvus Lite 3.2 does that with its manifest, but not with the segments that it names, so
+that a power cut within half a minute could leave a manifest that names empty files, and no collection of the database
+would open.
+
+By columns: for a flush it makes a Python object of every number of every vector, 8 KB a row of 256 dimensions. Arrow
+takes the same rows from the same columns as they are, in a twentieth of the time.
+
+Not read back: it then reads what it has just written, which takes three times the memory of the rows.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import wraps
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from citekite.store.durable import sync
+
+_guard = threading.Lock()
+
+
+def write_segments_well() -> None:
+    """Change how Milvus Lite writes segments; once for the process."""
+    from milvus_lite.engine import compaction, flush
+    from milvus_lite.storage import segment
+    from milvus_lite.storage.memtable import MemTable
+
+    written = _Written()
+    with _guard:
+        _wrap(flush, "write_data_file", lambda write: written.keeping(_synced(write)))
+        _wrap(flush, "write_delta_file", _synced)
+        _wrap(compaction, "write_data_file", _synced)
+        _wrap(segment, "read_data_file", written.instead_of)
+        _wrap(MemTable, "flush", _releasing)
+        _wrap(MemTable, "_build_data_table", lambda original: _data_table)
+
+
+def _wrap(owner: Any, name: str, wrapping: Callable[[Any], Callable[..., Any]]) -> None:
+    original = getattr(owner, name)
+    if not hasattr(original, "__wrapped__"):
+        setattr(owner, name, wraps(original)(wrapping(original)))
+
+
+def _synced(write: Callable[..., str]) -> Callable[..., str]:
+    """A function that writes a file of a partition, with the file and its folder on the disk when it returns."""
+
+    def write_through(table: Any, partition: str, *arguments: Any, **named: Any) -> str:
+        written = write(table, partition, *arguments, **named)
+        file = Path(partition, written)
+        sync(file)
+        sync(file.parent)
+        sync(Path(partition))
+        return written
+
+    return write_through
+
+
+class _Written:
+    """The last segment that was flushed, for the one that loads it."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Path, Any] | None = None
+
+    def keeping(self, write: Callable[..., str]) -> Callable[..., str]:
+        def write_and_keep(table: Any, partition: str, *arguments: Any, **named: Any) -> str:
+            written = write(table, partition, *arguments, **named)
+            self._last = (Path(partition, written), table)
+            return written
+
+        return write_and_keep
+
+    def instead_of(self, read: Callable[[str], Any]) -> Callable[[str], Any]:
+        def take_or_read(path: str) -> Any:
+            last, self._last = self._last, None
+            return last[1] if last is not None and last[0] == Path(path) else read(path)
+
+        return take_or_read
+
+
+def _releasing(flush: Callable[..., Any]) -> Callable[..., Any]:
+    """A flush of a memtable, which nobody reads any more, that lets go of the rows when it has copied them."""
+    import pyarrow as pa
+
+    def flush_and_release(memtable: Any, *arguments: Any, **named: Any) -> Any:
+        tables = flush(memtable, *arguments, **named)
+        memtable._insert_batches.clear()
+        pa.default_memory_pool().release_unused()
+        return tables
+
+    return flush_and_release
+
+
+def _data_table(memtable: Any, rows: Sequence[tuple[int, int]]) -> Any:
+    """The rows, each the number of a batch and of a row in it, as a table of the memtable's schema."""
+    import pyarrow as pa
+
+    batches, schema = memtable._insert_batches, memtable._data_schema
+    starts = [0, *accumulate(batch.num_rows for batch in batches)]
+    places = pa.array([starts[batch] + row for batch, row in rows], pa.int64())
+    columns = [
+        pa.chunked_array([batch.column(field.name) for batch in batches], field.type).take(places).combine_chunks()
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
