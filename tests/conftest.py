@@ -1,8 +1,9 @@
-"""What every run of the tests has in common: which files begin first, and that compiled modules are kept."""
+"""What every run of the tests has in common: which files begin first, that modules are compiled, that Ctrl-C works."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import pytest
@@ -38,6 +39,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # The tests start some dozens of interpreters, and each would compile every module anew.
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    # A shell that starts the suite in the background leaves Ctrl-C ignored, also in the processes started from here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # With `--dist loadfile` xdist would begin with the files that have the most tests, which are the fast ones.
     config.option.loadscopereorder = False
 

@@ -108,11 +108,11 @@ def test_kill_in_the_middle_of_a_writing_sync(tmp_path: Path) -> None:
     with knowledge_base(uri) as killed, knowledge_base(clean) as undisturbed:
         killed.sync(folder)
         for mode in ("hybrid", "dense", "lexical"):
-            found, expected = (
-                [(hit.chunk.id, round(hit.score, 4)) for hit in kb.search("habits of bird 7", mode=mode)]
-                for kb in (killed, undisturbed)
-            )
-            assert found == expected, mode
+            found, expected = (kb.search("habits of bird 7", mode=mode) for kb in (killed, undisturbed))
+            assert [hit.chunk.id for hit in found] == [hit.chunk.id for hit in expected], mode
+            # A chunk that was stored twice counts twice in BM25's statistics, until the index merges its segments.
+            scores = [hit.score for hit in expected]
+            assert [hit.score for hit in found] == pytest.approx(scores, rel=1e-4 if mode == "dense" else 0.02), mode
     assert rows(uri) == rows(clean)
 
 
