@@ -15,6 +15,7 @@ import signal
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -203,12 +204,15 @@ def _instrument() -> None:
 def _die_before(operation: int, counted: Any) -> None:
     """Count this process's file operations from now on, and kill it before one of them."""
 
+    guard = threading.Lock()
+
     def heard(event: str, arguments: tuple[Any, ...]) -> None:
         writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
         if event in _OPERATIONS or writes:
-            counted.value += 1
-            if counted.value == operation:
-                os.kill(os.getpid(), signal.SIGKILL)
+            with guard:
+                counted.value += 1
+                if counted.value == operation:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(heard)
 
@@ -313,8 +317,7 @@ class Trials:
 
     def _begin(self, kill: Kill) -> str:
         """Let the job run until it is killed; returns the stage that it was in."""
-        stage, counted = self._context.Value("i", 0), self._context.Value("i", 0)
-        ready = self._context.Event()
+        stage, counted, ready = self._shared()
         process = self._process(perform, self._name, self._place, stage, kill.operation, counted, ready)
         ready.wait(30)
         process.join(kill.seconds)
@@ -324,11 +327,16 @@ class Trials:
         assert process.exitcode in (0, -signal.SIGKILL), f"{self._name} failed before it was killed"
         return STAGES[stage.value]
 
+    def _shared(self) -> tuple[Any, Any, Any]:
+        """The stage and the number of operations of a process, without the lock that one killed in it would leave
+        locked, and the event that it has begun."""
+        stage, counted = (self._context.Value("i", 0, lock=False) for _ in range(2))
+        return stage, counted, self._context.Event()
+
     def _undisturbed(self) -> tuple[float, int]:
         """The time and the number of file operations of the whole job."""
         self._reset()
-        counted, ready = self._context.Value("i", 0), self._context.Event()
-        stage = self._context.Value("i", 0)
+        stage, counted, ready = self._shared()
         process = self._process(perform, self._name, self._place, stage, 0, counted, ready)
         ready.wait(30)
         started = time.perf_counter()
