@@ -77,7 +77,15 @@ def test_a_flush_makes_no_object_of_every_number() -> None:
         tracemalloc.stop()
     assert flushed.num_rows == rows
     assert most < rows * 1_000, "8 bytes for the reference to each number alone would be twice as much"
-    assert table._insert_batches == [], "what was copied is not held"
+
+
+def test_who_began_to_read_before_a_flush_goes_on_reading() -> None:
+    table = memtable([("insert", ["a", "b"]), ("insert", ["b", "c"]), ("delete", ["a"])])
+    ids, _, _, places, _ = table.to_search_snapshot(vector_field="dense", partition_names=None, include_table=False)
+    before = [table.materialize_row(*place) for place in places]
+    table.flush(["_default"])
+    assert [table.materialize_row(*place) for place in places] == before
+    assert sorted(ids) == ["b", "c"]
 
 
 def test_what_was_flushed_reads_alike_before_and_after_the_database_is_opened_anew(tmp_path: Path) -> None:

@@ -36,7 +36,6 @@ def write_segments_well() -> None:
         _wrap(flush, "write_delta_file", _synced)
         _wrap(compaction, "write_data_file", _synced)
         _wrap(segment, "read_data_file", written.instead_of)
-        _wrap(MemTable, "flush", _releasing)
         _wrap(MemTable, "_build_data_table", lambda original: _data_table)
 
 
@@ -80,19 +79,6 @@ class _Written:
             return last[1] if last is not None and last[0] == Path(path) else read(path)
 
         return take_or_read
-
-
-def _releasing(flush: Callable[..., Any]) -> Callable[..., Any]:
-    """A flush of a memtable, which nobody reads any more, that lets go of the rows when it has copied them."""
-    import pyarrow as pa
-
-    def flush_and_release(memtable: Any, *arguments: Any, **named: Any) -> Any:
-        tables = flush(memtable, *arguments, **named)
-        memtable._insert_batches.clear()
-        pa.default_memory_pool().release_unused()
-        return tables
-
-    return flush_and_release
 
 
 def _data_table(memtable: Any, rows: Sequence[tuple[int, int]]) -> Any:
