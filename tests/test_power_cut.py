@@ -17,7 +17,7 @@ from starlette.datastructures import UploadFile
 from citekite.ingest.base import LoadOptions
 from citekite.ingest.uploads import space_of
 from citekite.serve.uploads import access_of, stage
-from citekite.store.segments import write_segments_well
+from citekite.store.segments import keep_segments_well
 from stored import knowledge_base, rows, write
 
 
@@ -193,8 +193,8 @@ def test_milvus_lite_writes_segments_where_they_are_made_to_last() -> None:
     """The names that are replaced are those that it uses; twice makes no difference."""
     from milvus_lite.engine import compaction, flush
 
-    write_segments_well()
+    keep_segments_well()
     first = flush.write_data_file, flush.write_delta_file, compaction.write_data_file
-    write_segments_well()
+    keep_segments_well()
     assert (flush.write_data_file, flush.write_delta_file, compaction.write_data_file) == first
     assert all(write.__wrapped__.__module__.startswith("milvus_lite.storage") for write in first)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from citekite import KnowledgeBase
-from citekite.store.segments import write_segments_well
+from citekite.store.segments import keep_segments_well
 from stored import knowledge_base, write
 
 IDS = st.sampled_from([f"id{number}" for number in range(8)])
@@ -25,7 +25,7 @@ def memtable(changes: list[tuple[str, list[str]]], dimension: int = 3) -> Any:
     from milvus_lite.schema.types import CollectionSchema, DataType, FieldSchema
     from milvus_lite.storage.memtable import MemTable
 
-    write_segments_well()
+    keep_segments_well()
     fields = [
         FieldSchema("id", DataType.VARCHAR, is_primary=True, max_length=64),
         FieldSchema("text", DataType.VARCHAR, max_length=64, nullable=True),

@@ -30,7 +30,7 @@ from citekite.store.gate import changing
 from citekite.store.limits import BoundedClient, patiently
 from citekite.store.record import PROPERTY, CollectionRecord
 from citekite.store.search_index import forget_indexes, shared_index
-from citekite.store.segments import write_segments_well
+from citekite.store.segments import keep_segments_well
 
 PATIENCE_SECONDS = 60.0
 # A property of a generation that takes the name, as long as others are still to be dropped.
@@ -246,7 +246,7 @@ class MilvusStore:
                 client = BoundedClient(client, self.uri, self._patience)
             else:
                 self._session = embedded.hold(self._path)
-                write_segments_well()
+                keep_segments_well()
                 with embedded.frugal():
                     client.list_collections()  # which reads them all
             try:

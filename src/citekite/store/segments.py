@@ -1,4 +1,4 @@
-"""How Milvus Lite writes segments, with what citekite changes of it.
+"""How Milvus Lite writes and reads segments, with what citekite changes of it.
 
 Written through to the disk: Milvus Lite 3.2 does that with its manifest, but not with the segments that it names, so
 that a power cut within half a minute could leave a manifest that names empty files, and no collection of the database
@@ -8,6 +8,8 @@ By columns: for a flush it makes a Python object of every number of every vector
 takes the same rows from the same columns as they are, in a twentieth of the time.
 
 Not read back: it then reads what it has just written, which takes three times the memory of the rows.
+
+Without their vectors in memory: `mapped_vectors`.
 """
 
 from __future__ import annotations
@@ -20,22 +22,26 @@ from pathlib import Path
 from typing import Any
 
 from citekite.store.durable import sync
+from citekite.store.mapped_vectors import adding_vector, load_segment, mapping_index, reading_vectors
 
 _guard = threading.Lock()
 
 
-def write_segments_well() -> None:
-    """Change how Milvus Lite writes segments; once for the process."""
+def keep_segments_well() -> None:
+    """Change how Milvus Lite writes and reads segments; once for the process."""
     from milvus_lite.engine import compaction, flush
-    from milvus_lite.storage import segment
     from milvus_lite.storage.memtable import MemTable
+    from milvus_lite.storage.segment import Segment
 
     written = _Written()
     with _guard:
         _wrap(flush, "write_data_file", lambda write: written.keeping(_synced(write)))
         _wrap(flush, "write_delta_file", _synced)
         _wrap(compaction, "write_data_file", _synced)
-        _wrap(segment, "read_data_file", written.instead_of)
+        _wrap(Segment, "load", written.loading)
+        _wrap(Segment, "vector_data", reading_vectors)
+        _wrap(Segment, "build_or_load_index", mapping_index)
+        _wrap(Segment, "row_to_dict", adding_vector)
         _wrap(MemTable, "_build_data_table", lambda original: _data_table)
 
 
@@ -73,12 +79,15 @@ class _Written:
 
         return write_and_keep
 
-    def instead_of(self, read: Callable[[str], Any]) -> Callable[[str], Any]:
-        def take_or_read(path: str) -> Any:
-            last, self._last = self._last, None
-            return last[1] if last is not None and last[0] == Path(path) else read(path)
+    def loading(self, _: Callable[..., Any]) -> Callable[..., Any]:
+        """`Segment.load`, of the rows that have just been written, or of those in the file."""
 
-        return take_or_read
+        def load(file_path: str, partition: str, pk_field: str, vector_field: str | None) -> Any:
+            last, self._last = self._last, None
+            table = last[1] if last is not None and last[0] == Path(file_path) else None
+            return load_segment(file_path, partition, pk_field, vector_field, table)
+
+        return load
 
 
 def _data_table(memtable: Any, rows: Sequence[tuple[int, int]]) -> Any:
