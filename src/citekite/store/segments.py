@@ -21,6 +21,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from citekite.store.durable import sync
 from citekite.store.mapped_vectors import adding_vector, load_segment, mapping_index, reading_vectors
 
@@ -96,9 +98,10 @@ def _data_table(memtable: Any, rows: Sequence[tuple[int, int]]) -> Any:
 
     batches, schema = memtable._insert_batches, memtable._data_schema
     starts = [0, *accumulate(batch.num_rows for batch in batches)]
-    places = pa.array([starts[batch] + row for batch, row in rows], pa.int64())
-    columns = [
-        pa.chunked_array([batch.column(field.name) for batch in batches], field.type).take(places).combine_chunks()
-        for field in schema
-    ]
+    numbers = np.fromiter((starts[batch] + row for batch, row in rows), dtype=np.int64, count=len(rows))
+    columns = [pa.chunked_array([batch.column(field.name) for batch in batches], field.type) for field in schema]
+    # Where no row was replaced or deleted, as in a first sync, the rows are those of the batches: nothing is copied.
+    if len(numbers) < starts[-1] or (np.diff(numbers) != 1).any():
+        places = pa.array(numbers)
+        columns = [column.take(places).combine_chunks() for column in columns]
     return pa.Table.from_arrays(columns, schema=schema)
