@@ -45,14 +45,19 @@ def load_segment(path: str, partition: str, keys: str, vectors: str | None, tabl
 
 
 def reading_vectors(vector_data: Callable[..., Any]) -> Callable[..., Any]:
-    """`Segment.vector_data`, for a table without the vectors that has no index yet: from the data file."""
+    """`Segment.vector_data`, for a table without the vectors that has no index yet: from the data file, once."""
 
-    def mapped_or_read(segment: Any, field: str) -> Any:
-        if field not in segment._vector_data_by_field and field not in segment.table.schema.names:
-            return vector_data(_DataFile(_table_of(segment, field), {}), field)
-        return vector_data(segment, field)
+    def known_or_read(segment: Any, field: str) -> Any:
+        known = segment._vector_data_by_field
+        if field not in known:
+            table = segment.table
+            if field not in table.schema.names:
+                table = _read(segment.file_path, field)
+            # The index may have come meanwhile.
+            known.setdefault(field, vector_data(_Rows(table, {}), field))
+        return known[field]
 
-    return mapped_or_read
+    return known_or_read
 
 
 def mapping_index(build_or_load_index: Callable[..., None]) -> Callable[..., None]:
@@ -81,7 +86,7 @@ def adding_vector(row_to_dict: Callable[..., dict[str, Any]]) -> Callable[..., d
 
     def row_with_vector(segment: Any, row: int) -> dict[str, Any]:
         # The table may be replaced by one without the vectors while this reads it.
-        found = row_to_dict(_DataFile(segment.table, {}), row)
+        found = row_to_dict(_Rows(segment.table, {}), row)
         field = segment._vector_field
         if field and field not in found:
             matrix, valid = segment.vector_data(field)
@@ -92,17 +97,17 @@ def adding_vector(row_to_dict: Callable[..., dict[str, Any]]) -> Callable[..., d
 
 
 @dataclass(frozen=True, slots=True)
-class _DataFile:
-    """What the functions of a segment that read its rows need of it."""
+class _Rows:
+    """What those functions of a segment that read its rows need of it."""
 
     table: Any
     _vector_data_by_field: dict[str, Any]
 
 
-def _table_of(segment: Any, field: str) -> Any:
+def _read(path: str, column: str) -> Any:
     from pyarrow import parquet
 
-    return parquet.read_table(segment.file_path, columns=[field])
+    return parquet.read_table(path, columns=[column])
 
 
 def _attach(segment: Any, field: str, matrix: Matrix, valid: Any, metric: str) -> None:
