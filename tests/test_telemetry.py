@@ -21,6 +21,7 @@ from citekite import KnowledgeBase, telemetry
 from citekite.contexts import in_own_context
 from citekite.errors import MissingExtra, UnknownCollection
 from citekite.events import Delta, Failed
+from citekite.remote.knowledge_base import RemoteKnowledgeBase
 from citekite.settings import Settings
 from citekite.telemetry import OFF, make_telemetry
 from citekite.types import Turn
@@ -227,6 +228,17 @@ def test_a_request_goes_on_with_the_trace_that_it_comes_with(settings: Settings,
     durations = [labels for labels, _ in figures["http.server.request.duration"]]
     assert {labels["http.route"] for labels in durations} >= {"/api/v1/ask"}
     assert WORDS.search(recorded.texts()) is None
+
+
+def test_a_question_to_a_server_goes_on_with_the_trace_of_the_program_that_asks(
+    settings: Settings, recorded: Recorded
+) -> None:
+    from opentelemetry import trace
+
+    with serving(settings) as url, RemoteKnowledgeBase(url) as kb:
+        with trace.get_tracer("program").start_as_current_span("own work"):
+            kb.search(QUESTION)
+        assert tree(recorded.spans())["own work"] == ["POST /api/v1/search"]
 
 
 def test_the_figures_of_models_are_those_of_the_conventions(kb: KnowledgeBase, recorded: Recorded) -> None:

@@ -14,6 +14,7 @@ from citekite.errors import CitekiteError, KeyRequired, RateLimited, ServerBusy,
 from citekite.parse import parse_problem
 from citekite.retry import Transient, call_with_retries, retry_after
 from citekite.settings import without_password
+from citekite.telemetry import propagated
 
 if TYPE_CHECKING:
     import httpx2
@@ -145,7 +146,9 @@ class ServerClient:
             import httpx2
 
             try:
-                response = self._http.send(self._http.build_request(method, path.lstrip("/"), **request), stream=True)
+                asked = self._http.build_request(method, path.lstrip("/"), **request)
+                asked.headers.update(propagated())
+                response = self._http.send(asked, stream=True)
             except httpx2.ConnectError as error:
                 raise ServerError(
                     f"no citekite server answers at {self.server} ({error}): is it running, and is the address right?"

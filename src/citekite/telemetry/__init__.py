@@ -6,6 +6,7 @@ in force within its `active`: so one knowledge base of a process may be watched 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
@@ -108,6 +109,17 @@ def current() -> Telemetry:
 def span(name: str, attributes: Attributes | None = None, *, kind: Kind = "internal", current: bool = True) -> Span:
     """A span of whatever records here; see `Telemetry.span`."""
     return _current.get().span(name, attributes, kind=kind, current=current)
+
+
+def propagated() -> dict[str, str]:
+    """The headers that let a citekite server go on with the trace of the caller; none where nothing traces.
+
+    That is also a trace of the program that citekite is a library of: then it has imported OpenTelemetry already.
+    """
+    headers: dict[str, str] = {}
+    if (propagate := sys.modules.get("opentelemetry.propagate")) is not None:
+        propagate.inject(headers)
+    return headers
 
 
 def make_telemetry(settings: Settings) -> Telemetry:
