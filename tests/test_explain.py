@@ -42,6 +42,7 @@ def settings(endpoint: ScriptedEndpoint, tmp_path_factory: pytest.TempPathFactor
         embedding_model="embedder",
         reranker="api",
         rerank_model="reranker",
+        rerank_price=100.0,
         prompt_price=1.0,
         completion_price=10.0,
         k=3,
@@ -115,7 +116,9 @@ def test_tokens_and_costs_are_told_and_an_unknown_price_is_not_nothing(kb: Knowl
     assert uses["chat"].usage == answer.usage
     price = (answer.usage.prompt_tokens * 1.0 + answer.usage.completion_tokens * 10.0) / 1e6
     assert uses["chat"].cost == pytest.approx(price)
-    assert uses["embedding"].cost is uses["rerank"].cost is None
+    assert uses["embedding"].cost is None
+    assert uses["rerank"].cost == pytest.approx(uses["rerank"].usage.prompt_tokens * 100.0 / 1e6)
+    assert uses["rerank"].cost > 0
     assert (uses["embedding"].estimated, uses["rerank"].estimated) == (False, True)  # the reranker does not say
 
 

@@ -76,6 +76,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "context_tokens": st.integers(100, 100_000),
     "abstain_threshold": st.floats(0, 1),
     "verify": st.sampled_from(["overlap", "model"]),
+    "rerank_price": positive,
     "prompt_price": positive,
     "completion_price": positive,
     "deep_rounds": st.integers(1, 20),

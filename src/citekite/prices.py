@@ -14,9 +14,9 @@ from citekite.types import Usage
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Prices of a million tokens: embedded, read and written by the chat model; None where not known.
+    """Prices of a million tokens: embedded, read and written by the chat model, reranked; None where not known.
 
-    They are those of the models that the settings name, `embedding_model` and `model`.
+    They are those of the models that the settings name, `embedding_model`, `model` and `rerank_model`.
     """
 
     embedding: float | None = None
@@ -24,6 +24,8 @@ class Prices:
     completion: float | None = None
     embedding_model: str = ""
     model: str = ""
+    rerank: float | None = None
+    rerank_model: str = ""
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Prices:
@@ -35,10 +37,12 @@ class Prices:
             settings.completion_price,
             settings.embedding_model or (provider.embedding_model if provider else ""),
             settings.model or (provider.model if provider else ""),
+            settings.rerank_price,
+            settings.rerank_model or (provider.rerank_model if provider else ""),
         )
 
     def of_embedding(self, tokens: int) -> float | None:
-        return None if self.embedding is None else tokens * self.embedding / 1_000_000
+        return _of(tokens, self.embedding)
 
     def of_chat(self, usage: Usage) -> float | None:
         if self.prompt is None or self.completion is None:
@@ -56,6 +60,8 @@ class Prices:
             return self.of_chat(usage)
         if purpose == "embedding" and model == self.embedding_model:
             return self.of_embedding(usage.prompt_tokens)
+        if purpose == "rerank" and model == self.rerank_model:
+            return _of(usage.prompt_tokens, self.rerank)
         return None
 
     def of_rows(self, rows: Iterable[UsageRow]) -> list[UsageRow]:
@@ -73,6 +79,10 @@ class Prices:
             for stage in explanation.stages
         )
         return replace(explanation, stages=tuple(stages))
+
+
+def _of(tokens: int, price: float | None) -> float | None:
+    return None if price is None else tokens * price / 1_000_000
 
 
 def total(costs: list[float | None]) -> float | None:

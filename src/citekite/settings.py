@@ -115,6 +115,7 @@ class Settings(BaseModel):
     rerank_base_url: str | None = Field(None, pattern=r"^https?://")
     rerank_api_key: SecretStr | None = None
     rerank_depth: int = Field(30, ge=1, le=1000)
+    rerank_price: float | None = Field(None, ge=0)
 
     # Answer
     context_tokens: int = Field(6000, ge=100)

@@ -83,6 +83,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "rerank_base_url": (str, "Endpoint for reranking, where it is another one."),
     "rerank_api_key": (str, "Key for reranking, where it is another one."),
     "rerank_depth": (int, "How many passages are reranked."),
+    "rerank_price": (float, "Price of a million tokens that the reranker reads."),
     "context_tokens": (int, "Token budget of the passages in a prompt."),
     "abstain_threshold": (float, "Least confidence of an answer without a chat model, 0 to 1; by default as tuned."),
     "verify": (str, "How an answer's sentences are checked: overlap, or model."),
@@ -150,6 +151,7 @@ RETRIEVE = (
     "rerank_base_url",
     "rerank_api_key",
     "rerank_depth",
+    "rerank_price",
 )
 CHAT = ("model", "fallback_models", "max_tokens", "temperature")
 PRICE = ("prompt_price", "completion_price")
