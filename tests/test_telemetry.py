@@ -192,7 +192,8 @@ def test_two_streams_read_in_turns_have_a_trace_each(kb: KnowledgeBase, recorded
 def test_a_sync_is_the_parent_of_what_is_embedded_in_threads(
     settings: Settings, recorded: Recorded, tmp_path: Path
 ) -> None:
-    with KnowledgeBase(settings=settings.model_copy(update={"uri": str(tmp_path / "birds.db")})) as kb:
+    settings = settings.model_copy(update={"uri": str(tmp_path / "birds.db")})
+    with KnowledgeBase(settings=settings) as kb:
         report = kb.sync(write(tmp_path / "birds", BIRDS))
 
     root = recorded.named("sync citekite")
@@ -203,6 +204,14 @@ def test_a_sync_is_the_parent_of_what_is_embedded_in_threads(
     assert (attributes["citekite.new"], attributes["citekite.texts"]) == (3, report.texts)
     assert all(attributes[f"citekite.{stage}_seconds"] > 0 for stage in ("read", "embed", "write"))
     assert not WORDS.search(recorded.texts())
+
+    recorded.clear()
+    with KnowledgeBase(settings=settings.model_copy(update={"embedding_model": "another"})) as kb:
+        chunks = kb.reindex()
+    attributes = dict(recorded.named("reindex citekite").attributes or {})
+    assert attributes["citekite.chunks"] == attributes["citekite.texts"] == chunks > 0
+    assert all(attributes[f"citekite.{stage}_seconds"] > 0 for stage in ("embed", "write"))
+    assert set(tree(recorded.spans())["reindex citekite"]) == {"embeddings another"}
 
 
 def test_a_request_goes_on_with_the_trace_that_it_comes_with(settings: Settings, recorded: Recorded) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from citekite.embed.batching import Refused, embed_in_batches
+from citekite.ingest.traced import traced_job
 from citekite.ports import Embedder, Reporter
 from citekite.reports import Progress
 from citekite.store.collection import Collection
@@ -21,10 +22,18 @@ def reindex(store: MilvusStore, name: str, embedder: Embedder, report: Reporter)
     that an interrupted run left is continued when it is for the same embedder, else made anew. The new generation has
     the fields of this version of citekite. One that was interrupted after the swap has nothing left to embed.
     """
+    with traced_job("reindex", name) as traced:
+        total, embedded = _reindex(store, name, embedder, report)
+        traced.set({"citekite.chunks": total, "citekite.texts": embedded})
+    return total
+
+
+def _reindex(store: MilvusStore, name: str, embedder: Embedder, report: Reporter) -> tuple[int, int]:
+    """The size of the new generation, and how many of its chunks were embedded."""
     ended = store.finish_swap(name)
     old = store.open(name)
     if ended and old.record.embedder == embedder.name:
-        return old.count()
+        return old.count(), 0
     number = store.generation(name) + 1
     new = store.find_generation(name, number)
     made = None if new is None else (new.record.embedder, new.record.schema_version)
@@ -37,7 +46,7 @@ def reindex(store: MilvusStore, name: str, embedder: Embedder, report: Reporter)
     new = _fill(store, name, number, old, new, embedder, missing, total, len(done), report)
     if new is not None:
         store.swap(name, number)
-    return total
+    return total, total - len(done)
 
 
 def _fill(
