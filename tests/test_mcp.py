@@ -24,7 +24,7 @@ from citekite.serve.principal import SCOPES
 from citekite.settings import Settings
 from commands import citekite, command
 from forked import environment
-from scripted_endpoint import ScriptedEndpoint
+from scripted_endpoint import Fault, ScriptedEndpoint
 from served import serving
 from stored import BIRDS, knowledge_base, write
 
@@ -243,6 +243,15 @@ def test_a_key_for_one_collection_reaches_no_other(address: str, folder: Path) -
     for other in others:
         assert other.is_error
         assert "not for the collection" in text_of(other)
+
+
+def test_an_answer_that_breaks_off_is_an_error_with_what_had_come(address: str, endpoint: ScriptedEndpoint) -> None:
+    endpoint.script("/chat/completions", Fault(kind="cut", after=2))
+    result = call(address, "ask", {"question": QUESTION})
+    assert result.is_error
+    reason, _, partial = text_of(result).partition("The answer broke off; until then it said:")
+    assert "Ask again" in reason
+    assert partial.strip()
 
 
 def test_what_the_tools_do_is_counted_as_that_of_the_other_ways_in(address: str) -> None:

@@ -15,7 +15,7 @@ from citekite.answer.prompt import NOT_IN_DOCUMENTS
 from citekite.answer.respond import NO_CITATION, NO_MODEL, AnswerPlan, respond, standalone_question
 from citekite.endpoint.client import Endpoint
 from citekite.errors import EndpointReply, EndpointUnavailable, RequestRefused
-from citekite.events import Cited, Delta, Done, Event, Failed, Retrieved
+from citekite.events import Cited, Delta, Done, Event, Failed, Retrieved, answer_of
 from citekite.ports import Generator, Message, Piece
 from citekite.types import Answer, Hit, Retrieval, Turn, Usage
 from passages import make_hit, make_hits
@@ -146,6 +146,9 @@ def test_a_stream_that_breaks_off_fails_with_what_had_come(connect: Connect) -> 
     assert isinstance(failed, Failed)
     assert isinstance(failed.error, EndpointUnavailable)
     assert failed.partial == "They eat mice ["
+    with pytest.raises(EndpointUnavailable) as raised:
+        answer_of([failed])
+    assert raised.value.partial == failed.partial
 
 
 def test_an_answer_of_a_fallback_names_it_and_says_why(connect: Connect) -> None:

@@ -32,6 +32,7 @@ from citekite.endpoint.client import Endpoint
 from citekite.errors import EndpointUnavailable, InternalError, ServerBusy, StoreUnreachable
 from citekite.events import Delta, Event
 from citekite.ports import Message
+from citekite.remote.knowledge_base import RemoteKnowledgeBase
 from citekite.serve import run as run_module
 from citekite.serve import sse as sse_module
 from citekite.serve import workers as workers_module
@@ -220,6 +221,21 @@ def test_an_error_in_the_middle_is_an_event_with_what_had_come(served: Served) -
     assert name == "Failed"
     assert values["problem"]["title"] == "EndpointUnavailable"
     assert values["partial"].startswith("piece 0 piece 1")
+
+
+def test_an_error_in_the_middle_of_an_answer_in_one_piece_has_what_had_come(served: Served) -> None:
+    served.endpoint.pieces = TEN_PIECES
+    for _ in range(3):
+        served.endpoint.script("/chat/completions", Fault(kind="error_event", after=3, message="out of memory"))
+    problem = served.client.post("/ask", json=ASK).json()
+    asked = {"model": "citekite", "messages": [{"role": "user", "content": ASK["question"]}]}
+    error = served.client.post(f"{served.url}/v1/chat/completions", json=asked).json()["error"]
+    with RemoteKnowledgeBase(served.url) as kb, pytest.raises(EndpointUnavailable) as raised:
+        kb.ask(ASK["question"])
+
+    assert (problem["title"], error["type"]) == ("EndpointUnavailable", "EndpointUnavailable")
+    for partial in (problem["partial"], error["partial"], raised.value.partial):
+        assert partial.startswith("piece 0 piece 1")
 
 
 def test_a_bug_is_logged_and_tells_the_client_nothing_of_the_inside(

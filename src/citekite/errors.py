@@ -49,7 +49,12 @@ from dataclasses import dataclass
 
 
 class CitekiteError(Exception):
-    """Base of all errors raised on purpose; `str(error)` is a sentence that a user can act on."""
+    """Base of all errors raised on purpose; `str(error)` is a sentence that a user can act on.
+
+    `partial` is the text of the answer that it broke off, as far as that had come.
+    """
+
+    partial: str = ""
 
 
 class SettingsError(CitekiteError):

@@ -59,12 +59,16 @@ Event = Step | Retrieved | Delta | Cited | Done | Failed
 
 
 def answer_of(events: Iterable[Event]) -> Answer:
-    """The answer that the events end with; raises the error of `Failed`. The iterator is closed, where it can be."""
+    """The answer that the events end with; raises the error of `Failed`, with the text that had come as its `partial`.
+
+    The iterator is closed, where it can be.
+    """
     try:
         for event in events:
             if isinstance(event, Done):
                 return event.answer
             if isinstance(event, Failed):
+                event.error.partial = event.partial
                 raise event.error
     finally:
         if (close := getattr(events, "close", None)) is not None:

@@ -131,6 +131,7 @@ def parse_problem(values: Values, retry_after: float = 1.0) -> CitekiteError:
         return kind(detail, retry_after)
     error = kind.__new__(kind)  # past the constructor: the message of a `MissingExtra` is made by its own
     error.args = (detail,)
+    error.partial = str(values.get("partial", ""))
     if isinstance(error, MissingExtra):
         error.extra = detail.rpartition("[")[2].partition("]")[0]
     return error

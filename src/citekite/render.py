@@ -139,9 +139,13 @@ def document_json(document: StoredDocument) -> dict[str, Any]:
 
 
 def problem_json(error: CitekiteError) -> dict[str, Any]:
-    """An error as problem details (RFC 9457); `title` is the name of the Python class, `detail` its message."""
+    """An error as problem details (RFC 9457); `title` is the name of the Python class, `detail` its message.
+
+    `partial` is the text of an answer that it broke off, where some had come.
+    """
     name = type(error).__name__
-    return {"type": f"urn:citekite:{name}", "title": name, "status": status_of(error).http, "detail": str(error)}
+    values = {"type": f"urn:citekite:{name}", "title": name, "status": status_of(error).http, "detail": str(error)}
+    return {**values, "partial": error.partial} if error.partial else values
 
 
 def event_json(event: Event) -> tuple[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 from citekite.errors import CitekiteError, ServerError, SettingsError, StoreError, UnknownDocument
-from citekite.events import Delta, Done, Event, Failed
+from citekite.events import Delta, Done, Event, Failed, answer_of
 from citekite.parse import parse_document, parse_event, parse_retrieval, parse_status, parse_summary, parse_usage_row
 from citekite.remote.client import ServerClient
 from citekite.reports import CollectionStatus, DocumentSummary, Progress, SyncReport, UsageRow
@@ -144,12 +144,7 @@ class RemoteKnowledgeBase:
     ) -> Answer:
         """The answer to a question from the documents, with citations; see `ask_stream` for the events of it."""
         options: dict[str, Any] = {"k": k, "filter": filter, "mode": mode, "history": history}
-        for event in self.ask_stream(question, **options, deep=deep, explain=explain):
-            if isinstance(event, Done):
-                return event.answer
-            if isinstance(event, Failed):
-                raise event.error
-        raise AssertionError("an answer ends with Done or Failed")
+        return answer_of(self.ask_stream(question, **options, deep=deep, explain=explain))
 
     def ask_stream(
         self,

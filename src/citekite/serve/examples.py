@@ -46,6 +46,7 @@ PROBLEM: dict[str, Any] = {
         "title": {"type": "string", "description": "The error's name, that of the Python class."},
         "status": {"type": "integer"},
         "detail": {"type": "string", "description": "What happened, with which value, and what to do next."},
+        "partial": {"type": "string", "description": "The text of the answer that it broke off, if some had come."},
         "request_id": {"type": "string", "description": "The `X-Request-Id` of the reply, as the server's log has it."},
     },
 }

@@ -48,7 +48,8 @@ def make_server(library: Library) -> Server[Any]:
         try:
             result = await _call(tool, library, _caller(context), params.arguments or {})
         except CitekiteError as error:
-            return types.CallToolResult(content=[types.TextContent(text=str(error))], is_error=True)
+            begun = f"\n\nThe answer broke off; until then it said:\n\n{error.partial}" if error.partial else ""
+            return types.CallToolResult(content=[types.TextContent(text=f"{error}{begun}")], is_error=True)
         return types.CallToolResult(
             content=[types.TextContent(text=result.text)],
             structured_content=result.values,

@@ -27,7 +27,7 @@ _PASSING = ("ServerBusy", "RateLimited", "EndpointUnavailable", "StoreUnreachabl
 
 
 def openai_error(problem: Mapping[str, Any]) -> dict[str, Any]:
-    """A problem in OpenAI's form; its `type` is the name of the Python error.
+    """A problem in OpenAI's form; its `type` is the name of the Python error, `partial` the text that had come.
 
     >>> openai_error({"title": "UnknownCollection", "detail": "there is no model 'a'"})["error"]["code"]
     'model_not_found'
@@ -39,7 +39,7 @@ def openai_error(problem: Mapping[str, Any]) -> dict[str, Any]:
         "param": problem.get("param"),
         "code": _CODES.get(name, name),
     }
-    return {"error": error}
+    return {"error": {**error, **({"partial": problem["partial"]} if "partial" in problem else {})}}
 
 
 class OpenAIErrors:
