@@ -229,6 +229,24 @@ def test_an_unusable_retry_after_counts_as_none(headers: dict[str, str]) -> None
     assert retry_after(headers) is None
 
 
+def test_a_pause_that_was_asked_for_does_not_lengthen_the_next_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("citekite.retry.cancel.sleep", slept.append)
+    faults = [
+        *[Transient(EndpointUnavailable("busy"), "", retry_after=0.1)] * 6,
+        Transient(EndpointUnavailable("no"), ""),
+    ]
+
+    def fail() -> str:
+        if faults:
+            raise faults.pop(0)
+        return "done"
+
+    assert call_with_retries(fail, 60) == "done"
+    assert len(slept) == 7
+    assert slept[-1] <= 0.5
+
+
 def test_ctrl_c_ends_a_pause_between_attempts_at_once() -> None:
     def fail() -> None:
         raise Transient(EndpointUnavailable("busy"), "", retry_after=30)

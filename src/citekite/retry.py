@@ -56,13 +56,16 @@ def call_with_retries(call: Callable[[], T], budget: float, *, clock: Callable[[
     The delay is the endpoint's `retry_after`, else it doubles from 0.5 s to 20 s, with jitter. A delay that would
     overrun the budget is not begun: the fault's error is raised, with the number of attempts and the time they took.
     """
-    started, asked = clock(), 0
+    started, asked, guessed = clock(), 0, 0
     while True:
         try:
             return call()
         except Transient as fault:
             asked += fault.asked
-            delay = _delay(asked, fault.retry_after)
+            guessed += (
+                fault.asked and fault.retry_after is None
+            )  # a pause that was asked for is no reason to doubt more
+            delay = _delay(guessed, fault.retry_after)
             elapsed = clock() - started
             if elapsed + delay > min(budget, fault.budget):
                 raise _given_up(fault, asked, elapsed) from None
