@@ -49,7 +49,7 @@ def million_rows() -> list[list[str]]:
         [
             "memory of a sync",
             f"{_drawn_out(long, 'memory') / 1000:,.1f} GB",
-            "Milvus Lite holds all rows in memory; into a server, citekite's own is "
+            "Milvus Lite holds all rows in memory, but not their vectors; into a server, citekite's own is "
             f"{_drawn_out(server, 'memory') / 1000:,.1f} GB for a million files",
         ],
         [
