@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,3 +91,13 @@ def test_an_index_that_is_not_whole_is_made_anew(uri: Path, indexes: Path, damag
 def test_a_disk_that_takes_no_file_leaves_it_in_memory(uri: Path, indexes: Path) -> None:
     indexes.write_text("no folder")
     assert_alike(indexed(loaded(uri), indexes), loaded(uri, original=True))
+
+
+def test_a_full_disk_is_not_left_with_half_a_file(uri: Path, indexes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: Any, matrix: Any, **_: Any) -> None:
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    assert_alike(indexed(loaded(uri), indexes), loaded(uri, original=True))
+    assert list(indexes.iterdir()) == []

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,9 +131,9 @@ def _mapped(path: Path, rows: int) -> Matrix | None:
 
 def _written(path: Path, matrix: Matrix) -> Matrix:
     """The matrix, mapped from the file that was made of it; itself where the disk takes no file."""
+    temporary = path.with_name(path.name + ".new")
     try:
         path.parent.mkdir(exist_ok=True)
-        temporary = path.with_name(path.name + ".new")
         with temporary.open("wb") as file:
             np.save(file, matrix, allow_pickle=False)
             file.flush()
@@ -140,6 +141,8 @@ def _written(path: Path, matrix: Matrix) -> Matrix:
         temporary.replace(path)
         sync(path.parent)
     except OSError:
+        with suppress(OSError):
+            temporary.unlink()
         return matrix
     mapped = _mapped(path, len(matrix))
     return matrix if mapped is None else mapped
