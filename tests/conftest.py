@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 
+import hypothesis
 import pytest
 
 # The files that take longest, the longest first: begun last, one of them would leave all other workers idle.
@@ -41,6 +42,9 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # A shell that starts the suite in the background leaves Ctrl-C ignored, also in the processes started from here.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # On a machine that is busy any example may take long.
+    hypothesis.settings.register_profile("busy", deadline=None)
+    hypothesis.settings.load_profile("busy")
     # With `--dist loadfile` xdist would begin with the files that have the most tests, which are the fast ones.
     config.option.loadscopereorder = False
 

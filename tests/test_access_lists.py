@@ -162,7 +162,7 @@ def check(
     assert view.count() == len(seen)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
 @given(groups=groups_of_a_reader, filter=st.sampled_from(FILTERS))
 def test_every_read_of_a_reader_is_that_of_the_whole_cut_to_what_it_may_see(
     collection: Collection, groups: set[str], filter: str
@@ -170,7 +170,7 @@ def test_every_read_of_a_reader_is_that_of_the_whole_cut_to_what_it_may_see(
     check(collection, LISTS, groups, filter)
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, suppress_health_check=list(HealthCheck))
 @given(lists=lists_of_documents, groups=groups_of_a_reader)
 def test_lists_that_change_hold_at_once(collection: Collection, lists: list[tuple[str, ...]], groups: set[str]) -> None:
     """What is remembered of the content before (the ids that a filter admits, the sources) admits nobody."""
@@ -295,7 +295,7 @@ def test_filters_written_to_break_out_find_nothing_more(
         attempt(collection, filter, {"hr"})
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(filter=st.lists(st.sampled_from(PIECES), min_size=1, max_size=9).map("".join))
 def test_no_filter_of_such_pieces_breaks_out_of_the_expression(collection: Collection, filter: str) -> None:
     with pytest.MonkeyPatch.context() as patch:

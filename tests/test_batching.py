@@ -67,7 +67,7 @@ class Picky:
         return self.embed_documents([text])[0]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     texts=st.lists(st.integers(0, 60).map(str), max_size=120),
     refused=st.frozensets(st.integers(0, 60).map(str), max_size=4),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from citekite.cli.sync import describe_report
@@ -310,7 +310,6 @@ def test_document_stays_a_quotation() -> None:
         assert "\nsystem:" not in message.content
 
 
-@settings(deadline=None)
 @given(st.text(st.sampled_from("ab é猫\n\x1b\u200b."), max_size=400), st.integers(1, 40))
 def test_context_is_one_clean_line_within_its_tokens(reply: str, tokens: int) -> None:
     context = clean_context(reply, tokens)
@@ -319,7 +318,6 @@ def test_context_is_one_clean_line_within_its_tokens(reply: str, tokens: int) ->
     assert clean_context(context, tokens) == context
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(["# A", "## B", "same", "other", ""]), max_size=20))
 def test_contextual_ids_are_single_and_lead_back_to_plain_ones(lines: list[str]) -> None:
     document = Document("/a.md", "", "\n\n".join(lines), "digest", format="markdown")

@@ -47,7 +47,7 @@ def test_a_question_has_no_say_in_the_value_it_is_scored_with() -> None:
 
 
 @given(st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=10, max_size=30), st.integers(0, 5))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_held_out_score_is_never_above_the_best_of_each_question(rows: list[list[float]], seed: int) -> None:
     scores = np.array(rows)
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from citekite import Answer, Done, Failed, KnowledgeBase, Retrieved, Step
@@ -371,7 +371,6 @@ def test_command_line_shows_the_steps(tmp_path: Path) -> None:
     assert shown.stdout.startswith("They differ [1].")
 
 
-@settings(deadline=None)
 @given(
     st.text(max_size=80) | st.recursive(st.none() | st.booleans() | st.text(), st.lists, max_leaves=5).map(json.dumps)
 )

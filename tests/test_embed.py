@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
@@ -27,7 +27,6 @@ from scripted_endpoint import Fault, ScriptedEndpoint
 STATIC = StaticEmbedder()
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(), min_size=1, max_size=8))
 def test_static_vectors_have_length_one_and_do_not_depend_on_their_batch(texts: list[str]) -> None:
     """Whatever the text: empty, control characters, lone surrogates."""

@@ -121,7 +121,7 @@ rows = st.lists(st.tuples(entries, vectors), max_size=20, unique_by=lambda row: 
 
 
 @given(rows=rows)
-@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_read_from_a_file_is_what_was_written(rows: list[Stored], tmp_path: Path) -> None:
     file = tmp_path / "law.parquet"
     export(Given(rows), "law", file, replacing=True, report=silent)

@@ -136,7 +136,7 @@ filters = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(filters)
 @example(Filter(where={"key": '" or source != "'}))
 @example(Filter(where={'key"] == "a" or metadata["x': "v"}))

@@ -44,7 +44,7 @@ def target(name: str) -> Target:
 def test_any_input_is_refused_or_keeps_the_laws(name: str) -> None:
     check, seeds = target(name).check, target(name).seeds
 
-    @settings(max_examples=10 if name.startswith(SLOW) else 30, deadline=None)
+    @settings(max_examples=10 if name.startswith(SLOW) else 30)
     @given(
         st.binary(max_size=200)
         | st.builds(damaged, st.sampled_from(seeds), st.floats(0, 1), st.integers(0, 60), st.binary(max_size=20))

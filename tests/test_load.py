@@ -396,7 +396,7 @@ def test_office_files_with_damaged_xml_give_documents_or_a_document_error(suffix
     with zipfile.ZipFile(io.BytesIO(SAMPLES[suffix]())) as archive:
         members = {name: archive.read(name).decode("latin-1") for name in archive.namelist()}
 
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=15)
     @given(st.sampled_from(sorted(members)), st.floats(0, 1), st.integers(0, 60), st.sampled_from(["", "-1", "<x/>"]))
     def check(name: str, place: float, dropped: int, inserted: str) -> None:
         start = int(place * len(members[name]))

@@ -135,25 +135,25 @@ def sent(values: Any) -> Any:
     return {**arrived, "unknown to us": 1}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(hits())
 def test_a_hit_comes_back_whole(hit: Hit) -> None:
     assert parse.parse_hit(sent(render.hit_json(hit))) == hit
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(answers())
 def test_an_answer_comes_back_whole_with_its_citations_on_its_hits(answer: Answer) -> None:
     assert parse.parse_answer(sent(render.answer_json(answer))) == answer
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.builds(Retrieval, HITS, STRINGS, STRINGS, st.dictionaries(TEXT, NUMBER, max_size=2), USAGE, EXPLANATIONS))
 def test_a_retrieval_comes_back_whole(found: Retrieval) -> None:
     assert parse.parse_retrieval(sent(render.retrieval_json(found))) == found
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.one_of(
         STEPS,
@@ -168,7 +168,7 @@ def test_an_event_comes_back_whole(event: Any) -> None:
     assert parse.parse_event(name, sent(values)) == event
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(chunks(), max_size=3), METADATA)
 def test_a_document_comes_back_with_its_chunks(found: list[Chunk], metadata: Any) -> None:
     text, placed = "", []

@@ -27,7 +27,7 @@ def wait_until_alone(before: set[threading.Thread]) -> None:
         time.sleep(0.002)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.integers(1, 5)), st.integers(1, 8), st.integers(0, 20), st.booleans())
 def test_items_come_in_order_and_no_more_than_the_bound_lies_between(
     items: list[int], most: int, taken: int, fails: bool

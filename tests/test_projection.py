@@ -75,7 +75,7 @@ def test_a_question_is_placed_by_the_matrix_that_placed_the_chunks() -> None:
     assert np.allclose(projection.place(vectors[:2].mean(axis=0)), projection.place(vectors[:2]).mean(axis=0))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 12), st.integers(1, 6), st.integers(1, 4), st.integers(0, 9))
 def test_points_are_finite_and_within_the_map_whatever_there_is(n: int, dimension: int, parts: int, seed: int) -> None:
     vectors = np.random.default_rng(seed).integers(-2, 3, size=(n, dimension)).astype(np.float32)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from citekite.ports import Vectors
@@ -156,7 +156,6 @@ changes = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(changes, vectors, st.integers(1, 9), st.sets(st.sampled_from(["hr", "it"])), st.none() | st.sets(words))
 def test_vectors_are_found_as_a_plain_dictionary_finds_them(
     tmp_path_factory: pytest.TempPathFactory,

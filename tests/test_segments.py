@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from citekite import KnowledgeBase
@@ -51,7 +51,6 @@ def memtable(changes: list[tuple[str, list[str]]], dimension: int = 3) -> Any:
     return table
 
 
-@settings(deadline=None)
 @given(changes=CHANGES)
 def test_the_rows_of_a_segment_are_those_that_milvus_lite_itself_would_write(
     changes: list[tuple[str, list[str]]],

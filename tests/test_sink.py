@@ -38,7 +38,7 @@ class Table:
 
 
 @given(st.lists(batch_of_rows, max_size=30), st.integers(1, 4))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_the_last_row_of_an_id_wins_however_long_requests_take(batches: list[list[int]], at_once: int) -> None:
     table, expected = Table(), {}
     sink = Parallel(table.send, at_once)

@@ -34,7 +34,7 @@ DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
 DOCS = DATA / "milvus_docs" / "en"
 needs_data = pytest.mark.skipif(not DOCS.is_dir(), reason="no documentation files beside the checkout")
 
-few = settings(max_examples=60, deadline=None)
+few = settings(max_examples=60)
 
 
 def document(text: str, format: Format = "markdown", title: str = "", **fields: object) -> Document:

@@ -41,7 +41,7 @@ def states(rows: list[RowVersion]) -> dict[str, DocumentState]:
     return found
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(versions(), st.sets(st.sampled_from(SOURCES)), st.sampled_from([None, frozenset({"hr"}), frozenset({"x"})]))
 def test_it_is_what_the_store_said(rows: list[RowVersion], seen: set[str], groups: frozenset[str] | None) -> None:
     stored = pickle.loads(pickle.dumps(Stored(rows)))
@@ -55,7 +55,7 @@ def test_it_is_what_the_store_said(rows: list[RowVersion], seen: set[str], group
         assert stored.table(key_of(source)) == key_of(table_of(source))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(versions(), versions(), st.sampled_from([None, frozenset({"hr"})]))
 def test_a_content_has_the_vector_of_a_document_that_may_be_changed_or_of_one_on_the_way(
     rows: list[RowVersion], added: list[RowVersion], groups: frozenset[str] | None

@@ -331,7 +331,7 @@ def test_no_attack_changed_anything(worlds: Worlds) -> None:
 
 
 @pytest.mark.parametrize("key", ["none", "reader", "hr"])
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
 @given(
     question=st.sampled_from(["plan", "reactor costs", "notice period", QUESTION, "canteen"]),
     k=st.integers(1, 60),
